@@ -1,0 +1,1 @@
+"""The Network Service Configurator: REST in, vendor drivers out."""

@@ -1,0 +1,71 @@
+"""Contracts for vendors' drivers in the configurator (``contract.md`` section 7).
+
+The methods promise awaitables; ``nfp.daemon.threads.in_threads`` adapts a plain blocking class.
+Each takes the **whole** state wanted, may be repeated, and reports what it reads back from the
+device, never what it sent.  Errors: ``Transient``, ``Permanent``, ``Stale``, each with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+
+from zope.interface import Attribute, Interface
+
+from nfp.model.devices import DeviceAddress, DeviceRequest
+
+DRIVER_API = 1
+
+
+class IDeviceDriver(Interface):
+    """What every vendor's driver does, whatever the service."""
+
+    DRIVER_API = Attribute("the version of these contracts that the driver was written for; checked at load")
+    name = Attribute("the vendor's name as service profiles write it")
+    service_types = Attribute("the service types that it serves, as GBP spells them")
+
+    def capabilities() -> Mapping[str, object]:
+        """What the device can do, for the operator and for placement."""
+
+    def validate(config: Mapping[str, object]) -> Sequence[tuple[str, str]]:
+        """Check a service configuration before a device is made; a plain call without I/O.
+
+        :return: (field, reason) of everything that the device could not do; empty: fine.
+        """
+
+    def configure(request: DeviceRequest) -> Awaitable[str]:
+        """Apply interfaces and routes (``tree``: ``{"interfaces", "routes"}``).
+
+        :return: the digest read back.
+        :raises nfp.model.errors.Stale: the device has seen a higher order.
+        """
+
+    def clear(request: DeviceRequest) -> Awaitable[None]:
+        """Take interfaces and routes away again; none there is success."""
+
+    def probe(device: DeviceAddress, level: str, timeout: float) -> Awaitable[None]:
+        """Ask the device whether it is well.
+
+        :param level: ``management``, ``config`` or ``service``.
+        :param timeout: seconds.
+        :raises nfp.model.errors.Transient: it is not, with the reason.
+        """
+
+    def read_back(device: DeviceAddress) -> Awaitable[Mapping[str, object]]:
+        """What the device says that it runs: ``{"digest", "tree", "services": {id: {"digest"}}}``."""
+
+
+class IFirewallDriver(IDeviceDriver):
+    """A vendor's firewall."""
+
+    def apply(request: DeviceRequest, service_id: str) -> Awaitable[str]:
+        """Make the device's policy equal to ``tree``; all or nothing.
+
+        :return: the digest read back.
+        :raises nfp.model.errors.Stale: the device has seen a higher order.
+        """
+
+    def remove(request: DeviceRequest, service_id: str) -> Awaitable[None]:
+        """Remove the service from the device; not there is success."""
+
+    def status(device: DeviceAddress, service_id: str) -> Awaitable[Mapping[str, object]]:
+        """State and counters: ``{"digest", "state", "counters": {name: {"packets", "bytes"}}}``."""

@@ -1,0 +1,1 @@
+"""What every process of ours shares: settings, journal, in-flight work, threads, readiness."""

@@ -1,0 +1,1 @@
+"""Everything on one machine: ``nfp up`` and ``nfp lab``."""

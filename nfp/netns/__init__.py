@@ -1,0 +1,1 @@
+"""Links, network namespaces, and sockets inside them."""

@@ -1,0 +1,1 @@
+"""The process model: modules, a listener, event queues and worker processes."""

@@ -1,0 +1,1 @@
+"""The Configurator Proxy in the router namespace: bytes from a UNIX socket to TCP."""

@@ -1,0 +1,1 @@
+"""HTTP over UNIX sockets, TCP and TLS, as agent, drivers and operator share it."""

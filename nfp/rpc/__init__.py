@@ -1,0 +1,1 @@
+"""oslo.messaging's wire protocol on txAMQP."""
