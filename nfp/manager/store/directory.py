@@ -1,0 +1,31 @@
+"""Tables of the embedded network directory: ports and subnets seen in requests or attached by hand."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nfp.manager.store.base import Base, Json
+
+
+class DirectoryPortRow(Base):
+    """A port by its id."""
+
+    __tablename__ = "directory_ports"
+
+    id: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
+    network_id: Mapped[str] = mapped_column(sa.String(255))
+    mac_address: Mapped[str] = mapped_column(sa.String(64))
+    addresses: Mapped[list[str]] = mapped_column(Json, default=list)
+    subnet_id: Mapped[str | None] = mapped_column(sa.String(255))
+
+
+class DirectorySubnetRow(Base):
+    """A subnet by its id."""
+
+    __tablename__ = "directory_subnets"
+
+    id: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
+    network_id: Mapped[str] = mapped_column(sa.String(255))
+    cidr: Mapped[str] = mapped_column(sa.String(64))
+    gateway_ip: Mapped[str | None] = mapped_column(sa.String(64))
