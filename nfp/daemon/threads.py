@@ -44,9 +44,8 @@ class Threads:
         deferred: defer.Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args)
         if timeout is None:
             return await deferred
-        deferred.addTimeout(timeout, self._reactor)
         try:
-            return await deferred
+            return await deferred.addTimeout(timeout, self._reactor)
         except defer.TimeoutError:
             name = getattr(function, "__qualname__", repr(function))
             raise Transient(f"{name} did not answer within {timeout:g} s") from None
