@@ -29,7 +29,7 @@ GUARDIAN = """
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
-( read _ <&3; kill -KILL -- -$$ ) &
+( read _ <&3; kill -s KILL -- -$$ ) &
 wait $child
 """
 
