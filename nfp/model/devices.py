@@ -98,11 +98,14 @@ class CreatedNsd:
     """Answer of ``create_nsd``.
 
     :ivar interfaces: the data ports that are already plugged.
+    :ivar answering: the driver has seen the device answer on its management address; otherwise it
+        is configured only after the first good probe.
     """
 
     backend_id: str
     management_address: str
     interfaces: tuple[PluggedInterface, ...] = ()
+    answering: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ class NetworkServiceSpec:
     :ivar live_key: chain id and node id; equal for a repeat of the same chain node.
     :ivar provider_cidrs: subnets of the provider group.
     :ivar consumer_cidrs: subnets that traffic comes from, as far as they are known.
+    :ivar routes: routes that the device needs for this service.
     """
 
     id: str
@@ -171,6 +175,7 @@ class NetworkServiceSpec:
     insertion_mode: str = "l3"
     provider_cidrs: tuple[str, ...] = ()
     consumer_cidrs: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True)

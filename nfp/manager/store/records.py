@@ -29,6 +29,18 @@ class Tombstone(Base):
     at: Mapped[float] = mapped_column(sa.Double, index=True)
 
 
+class EarlyMessage(Base):
+    """An update that overtook its create; applied when the create comes, shown as lost after 10 min."""
+
+    __tablename__ = "early_messages"
+
+    unique_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    object_id: Mapped[str] = mapped_column(Identity, index=True)
+    at: Mapped[float] = mapped_column(sa.Double, index=True)
+    stamp: Mapped[list[str]] = mapped_column(Json)
+    changes: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
 class History(Base):
     """One thing that happened to an object: an accepted request, a step, a retry, a change of state."""
 
@@ -53,6 +65,8 @@ class AgentRecord(Base):
     boot_id: Mapped[str] = mapped_column(sa.String(64))
     reported_at: Mapped[float] = mapped_column(sa.Double)
     configurators: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
+    lease_owner: Mapped[str | None] = mapped_column(sa.String(255))
+    lease_until: Mapped[float | None] = mapped_column(sa.Double)
 
 
 class ManagerHost(Base):

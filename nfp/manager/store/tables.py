@@ -6,7 +6,14 @@ from nfp.manager.store.base import Base, clock
 from nfp.manager.store.devices import NetworkServiceDevice
 from nfp.manager.store.directory import DirectoryPortRow, DirectorySubnetRow
 from nfp.manager.store.ports import NetworkInfo, PortInfo
-from nfp.manager.store.records import AcceptedMessage, AgentRecord, History, ManagerHost, Tombstone
+from nfp.manager.store.records import (
+    AcceptedMessage,
+    AgentRecord,
+    EarlyMessage,
+    History,
+    ManagerHost,
+    Tombstone,
+)
 from nfp.manager.store.services import InstancePort, NetworkService, NetworkServiceInstance
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "Base",
     "DirectoryPortRow",
     "DirectorySubnetRow",
+    "EarlyMessage",
     "History",
     "InstancePort",
     "ManagerHost",
