@@ -84,6 +84,7 @@ class IWorkerContext(Interface):
     """What a module's code has inside a worker."""
 
     index = Attribute("the worker's number, an int from 0")
+    reactor = Attribute("the worker's reactor: clock, connections, threads")
 
     def wake(key: str) -> None:
         """Ask that *key* be run, in whichever worker owns it; returns at once.  Wakes coalesce."""
