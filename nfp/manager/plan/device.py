@@ -1,0 +1,413 @@
+"""What a network service device needs next.
+
+========================================================  =======================================
+observed                                                  step
+========================================================  =======================================
+held                                                      wait (held by operator)
+a binding is going, its configuration is on the device    :class:`TellRemoval` / wait (result)
+a binding is going, nothing of it is on the device        :class:`DropBinding`
+the same, on a device that is wanted absent               (it goes with the device)
+wanted absent, its configuration told                     :class:`TellClear`
+wanted absent, monitor told                               :class:`TellMonitorRemoval`
+wanted absent, an interface is plugged                    :class:`Unplug`
+wanted absent, created                                    :class:`DeleteNsd`
+wanted absent                                             :class:`RemoveDevice`
+failed                                                    settled (ERROR, reason)
+not created                                               :class:`CreateNsd`
+not seen from outside since *stale_before*                :class:`Inspect`
+building, or state unknown                                :class:`Inspect` / wait
+the outside says ERROR                                    wait (its reason)
+an interface is wanted and not plugged                    :class:`Plug`
+an interface is plugged and not wanted                    :class:`Unplug`
+no agent reaches its configurator                         wait (no agent)
+monitor not told, or told another boot                    :class:`TellMonitor`
+never answered                                            wait (device has not answered yet)
+device configuration not told, or told another boot       :class:`TellConfig` / wait (result, deadline)
+a service's configuration likewise                        :class:`TellService` / wait (result, deadline)
+unhealthy                                                 settled (DOWN, reason)
+all equal                                                 settled; look again after resync_interval
+========================================================  =======================================
+
+*Told* means: handed to the configurator and accepted by it, which is kept with the boot id of that
+configurator, the key of what was told, and the digest that is expected back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nfp.manager.plan.decisions import Attempts, Decision, Settled, Step, Wait, guarded
+from nfp.model.states import BackendStatus, DeviceStatus, Health
+
+NO_AGENT_LOOK = 5.0
+BUILDING_LOOK = 1.0
+ANSWER_LOOK = 30.0
+
+
+@dataclass(frozen=True)
+class CreateNsd(Step):
+    """Make the device."""
+
+
+@dataclass(frozen=True)
+class Inspect(Step):
+    """Look at the device from outside."""
+
+
+@dataclass(frozen=True)
+class Plug(Step):
+    """Give the device one interface."""
+
+    port_id: str
+
+
+@dataclass(frozen=True)
+class Unplug(Step):
+    """Take one interface away."""
+
+    port_id: str
+
+
+@dataclass(frozen=True)
+class TellMonitor(Step):
+    """Have the configurator watch the device."""
+
+
+@dataclass(frozen=True)
+class TellConfig(Step):
+    """Have the configurator give the device its addresses and routes."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class TellService(Step):
+    """Have the configurator give the device one service's configuration."""
+
+    instance_id: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        return f"TellService:{self.instance_id}"
+
+
+@dataclass(frozen=True)
+class TellRemoval(Step):
+    """Have the configurator take one service off the device."""
+
+    instance_id: str
+
+    @property
+    def name(self) -> str:
+        return f"TellRemoval:{self.instance_id}"
+
+
+@dataclass(frozen=True)
+class DropBinding(Step):
+    """Nothing of the service is on the device any more: remove the instance."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True)
+class TellClear(Step):
+    """Have the configurator take addresses and routes off the device."""
+
+
+@dataclass(frozen=True)
+class TellMonitorRemoval(Step):
+    """Have the configurator watch the device no more."""
+
+
+@dataclass(frozen=True)
+class DeleteNsd(Step):
+    """Remove the device."""
+
+
+@dataclass(frozen=True)
+class RemoveDevice(Step):
+    """Remove the rows of the device."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the configurator was told last about one thing, and what came back.
+
+    :ivar key: names what was told: digest of its inputs.
+    :ivar about: for a service, the digest of the spec in it.
+    :ivar expects: the digest that the device should give back (I8).
+    :ivar order: ``[fence, revision]`` of the request (I5).
+    :ivar boot: boot id of the configurator that took it.
+    :ivar deadline: epoch seconds by which the result should be there.
+    :ivar applied: the key whose digest was read back, and *applied_about* its spec; ``None`` while nothing was.
+    :ivar refused: the key that was refused for good, with its spec and the device's reason.
+    """
+
+    key: str | None = None
+    about: str | None = None
+    expects: str | None = None
+    order: tuple[int, ...] = ()
+    boot: str | None = None
+    deadline: float = 0.0
+    applied: str | None = None
+    applied_about: str | None = None
+    refused: str | None = None
+    refused_about: str | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A binding, as the device sees it.
+
+    :ivar key: digest of the spec wanted and of the interfaces that it will run on.
+    :ivar removed: the configurator said that the service is off the device.
+    """
+
+    instance_id: str
+    service_id: str
+    unbinding: bool
+    key: str
+    told: Told = field(default_factory=Told)
+    removing: Told | None = None
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class DeviceSnapshot:
+    """What the store says of a device at one revision.
+
+    :ivar wanted_ports: port ids of the union of its bindings, in plugging order.
+    :ivar plugged: port ids that are plugged.
+    :ivar boot: boot id of its configurator as the agent last reported it; ``None``: no live agent
+        reaches it.
+    :ivar backend: what the last look from outside said, at *inspected_at*.
+    :ivar config_key: digest of the interfaces and routes wanted.
+    :ivar health: the last verdict of the monitor, ``None`` before the first.
+    """
+
+    id: str
+    revision: int
+    wanted_absent: bool
+    held: str | None
+    failure: str | None
+    attempts: Attempts
+    created: bool
+    backend: str | None
+    backend_reason: str
+    inspected_at: float
+    wanted_ports: tuple[str, ...]
+    plugged: tuple[str, ...]
+    boot: str | None
+    monitor: Told
+    config_key: str
+    config: Told
+    answering: bool
+    health: str | None
+    health_reason: str
+    bindings: tuple[Bound, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Times that settings decide, in seconds, and how fresh a look from outside must be.
+
+    :ivar stale_before: epoch seconds; a device last seen before that is looked at first.
+    """
+
+    resync_interval: float = 300.0
+    stale_before: float = 0.0
+
+
+Rule = Callable[[DeviceSnapshot, float, Policy], Decision | None]
+
+
+def plan(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision:
+    """Decide what the device needs next.
+
+    :param now: epoch seconds.
+    """
+    for rule in RULES:
+        decision = rule(snapshot, now, policy)
+        if decision is None:
+            continue
+        action = decision.action
+        if isinstance(action, Step):
+            action = guarded(action, snapshot.attempts, now)
+        description = decision.description
+        if isinstance(action, Wait):
+            description = action.reason
+        return Decision(action, decision.status, description)
+    raise AssertionError("the last rule always decides")
+
+
+def _pending(snapshot: DeviceSnapshot) -> str:
+    if snapshot.wanted_absent:
+        return DeviceStatus.PENDING_DELETE
+    return DeviceStatus.PENDING_UPDATE if snapshot.config.applied else DeviceStatus.PENDING_CREATE
+
+
+def _waiting(snapshot: DeviceSnapshot, reason: str, until: float) -> Decision:
+    return Decision(Wait(reason, until), _pending(snapshot))
+
+
+def _doing(snapshot: DeviceSnapshot, step: Step, description: str) -> Decision:
+    return Decision(step, _pending(snapshot), description)
+
+
+def _no_agent(snapshot: DeviceSnapshot, now: float) -> Decision:
+    return _waiting(snapshot, "no live agent reaches the configurator", now + NO_AGENT_LOOK)
+
+
+def held(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    if snapshot.held is None:
+        return None
+    return _waiting(snapshot, f"held: {snapshot.held}", now + 3600)
+
+
+def _lost(snapshot: DeviceSnapshot) -> bool:
+    """Whether there is no device left to be asked: what is to be removed with it needs no word of it."""
+    if not snapshot.created or snapshot.backend == BackendStatus.GONE:
+        return True
+    return snapshot.wanted_absent and snapshot.health == Health.DOWN
+
+
+def unbinding(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    for bound in snapshot.bindings:
+        if not bound.unbinding:
+            continue
+        if _lost(snapshot) or bound.removed or bound.told.key is None:
+            if snapshot.wanted_absent:
+                continue
+            return _doing(snapshot, DropBinding(bound.instance_id), "removing the service")
+        if snapshot.boot is None:
+            return _no_agent(snapshot, now)
+        told = bound.removing
+        if told is None or told.boot != snapshot.boot or told.deadline <= now:
+            return _doing(snapshot, TellRemoval(bound.instance_id), "removing the service")
+        return _waiting(snapshot, "device is removing the service", told.deadline)
+    return None
+
+
+def absent(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    if not snapshot.wanted_absent:
+        return None
+    gone = snapshot.backend == BackendStatus.GONE
+    if snapshot.created and not gone:
+        if snapshot.config.key is not None and not _lost(snapshot):
+            if snapshot.boot is None:
+                return _no_agent(snapshot, now)
+            return _doing(snapshot, TellClear(), "clearing the device")
+        if snapshot.monitor.key is not None:
+            if snapshot.boot is None:
+                return _no_agent(snapshot, now)
+            return _doing(snapshot, TellMonitorRemoval(), "ending the monitor")
+        if snapshot.plugged:
+            return _doing(snapshot, Unplug(snapshot.plugged[-1]), "unplugging interfaces")
+    if snapshot.created:
+        return _doing(snapshot, DeleteNsd(), "removing the device")
+    return _doing(snapshot, RemoveDevice(), "removed")
+
+
+def failed(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    if snapshot.failure is None:
+        return None
+    return Decision(Settled(), DeviceStatus.ERROR, snapshot.failure)
+
+
+def outside(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    if not snapshot.created:
+        return _doing(snapshot, CreateNsd(), "creating the device")
+    if snapshot.inspected_at < policy.stale_before:
+        return Decision(Inspect(), _pending(snapshot), "looking at the device")
+    match snapshot.backend:
+        case BackendStatus.ACTIVE:
+            return None
+        case BackendStatus.ERROR:
+            reason = f"device is in error: {snapshot.backend_reason}"
+            again = snapshot.inspected_at + policy.resync_interval
+        case _:
+            reason = f"device is {str(snapshot.backend).lower()}: {snapshot.backend_reason}".rstrip(": ")
+            again = snapshot.inspected_at + BUILDING_LOOK
+    if again <= now:
+        return Decision(Inspect(), _pending(snapshot), reason)
+    return _waiting(snapshot, reason, again)
+
+
+def interfaces(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    for port_id in snapshot.wanted_ports:
+        if port_id not in snapshot.plugged:
+            return _doing(snapshot, Plug(port_id), "plugging interfaces")
+    for port_id in snapshot.plugged:
+        if port_id not in snapshot.wanted_ports:
+            return _doing(snapshot, Unplug(port_id), "unplugging interfaces")
+    return None
+
+
+def monitored(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    if snapshot.boot is None:
+        return _no_agent(snapshot, now)
+    if snapshot.monitor.key is None or snapshot.monitor.boot != snapshot.boot:
+        return _doing(snapshot, TellMonitor(), "starting the monitor")
+    if not snapshot.answering and snapshot.health is None:
+        return _waiting(snapshot, "device has not answered yet", now + ANSWER_LOOK)
+    return None
+
+
+def _configure(
+    snapshot: DeviceSnapshot, told: Told, key: str, step: Step, now: float, what: str
+) -> Decision | None:
+    """Tell what is not told, wait for its result; ``None`` when it is in place or was refused for good."""
+    if told.refused == key:
+        return None
+    if told.applied == key and told.key == key and told.boot == snapshot.boot:
+        return None
+    if told.key != key or told.boot != snapshot.boot or told.deadline <= now:
+        return _doing(snapshot, step, what)
+    return _waiting(snapshot, what, told.deadline)
+
+
+def configured(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    key = snapshot.config_key
+    decision = _configure(snapshot, snapshot.config, key, TellConfig(key), now, "configuring the device")
+    if decision is not None:
+        return decision
+    if snapshot.config.refused == key:
+        reason = f"device refused its configuration: {snapshot.config.refusal}"
+        return Decision(Settled(now + policy.resync_interval), DeviceStatus.ERROR, reason)
+    for bound in snapshot.bindings:
+        if bound.unbinding:
+            continue
+        step = TellService(bound.instance_id, bound.key)
+        decision = _configure(snapshot, bound.told, bound.key, step, now, "configuring the service")
+        if decision is not None:
+            return decision
+    return None
+
+
+def in_place(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    look_again = Settled(now + policy.resync_interval)
+    if snapshot.health == Health.DOWN:
+        return Decision(look_again, DeviceStatus.DOWN, f"device does not answer: {snapshot.health_reason}")
+    return Decision(look_again, DeviceStatus.ACTIVE)
+
+
+RULES: tuple[Rule, ...] = (
+    held,
+    unbinding,
+    absent,
+    failed,
+    outside,
+    interfaces,
+    monitored,
+    configured,
+    in_place,
+)
+
+
+def told_of(value: Mapping[str, Any] | None) -> Told:
+    """Read a :class:`Told` from the store's JSON."""
+    return Told(**{**value, "order": tuple(value["order"])}) if value else Told()
