@@ -142,7 +142,7 @@ class Told:
     :ivar order: ``[fence, revision]`` of the request (I5).
     :ivar boot: boot id of the configurator that took it.
     :ivar deadline: epoch seconds by which the result should be there.
-    :ivar applied: the key whose digest was read back, and *applied_about* its spec; ``None`` while nothing was.
+    :ivar applied: the key whose digest was read back, with its spec; ``None`` while nothing was.
     :ivar refused: the key that was refused for good, with its spec and the device's reason.
     """
 

@@ -104,6 +104,7 @@ class ServiceSnapshot:
     :ivar spec_digest: digest of the spec wanted; ``None`` when *failure* says why there is none.
     :ivar status: the stored status and description, as last written.
     :ivar reported: whether the stored status has been reported.
+    :ivar notice: why the last update was refused, if it was.
     :ivar ports_held_by: a service that is being deleted and still holds one of the ports.
     """
 
@@ -120,6 +121,7 @@ class ServiceSnapshot:
     spec_digest: str | None = None
     binding: Binding | None = None
     ports_held_by: str | None = None
+    notice: str = ""
 
 
 Rule = Callable[[ServiceSnapshot, float], Decision | None]
@@ -235,7 +237,7 @@ def configured(snapshot: ServiceSnapshot, now: float) -> Decision | None:
     bound = snapshot.binding
     if bound is not None and bound.device_status == DeviceStatus.DOWN:
         return _told(snapshot, ServiceStatus.DOWN, bound.device_description, Settled())
-    return _told(snapshot, ServiceStatus.ACTIVE, "", Settled())
+    return _told(snapshot, ServiceStatus.ACTIVE, snapshot.notice, Settled())
 
 
 RULES: tuple[Rule, ...] = (

@@ -17,6 +17,7 @@ class NetworkService(Converged, Base):
         ``ports``, ``routes``, ``provider_cidrs``, ``consumer_cidrs``, ``profile``, ``chain_parameters``.
     :ivar stamps: per register the ``[timestamp, unique_id]`` of its last writer (I7).
     :ivar live_key: chain id/node id while it is not being deleted, else null.
+    :ivar notice: why the last update was refused, until the next good one.
     :ivar status_revision: rises with each change of status; what a report is about.
     """
 
@@ -39,6 +40,7 @@ class NetworkService(Converged, Base):
     wanted: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     stamps: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     live_key: Mapped[str | None] = mapped_column(sa.String(80), unique=True)
+    notice: Mapped[str | None] = mapped_column(sa.Text)
     was_active: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     status_revision: Mapped[int] = mapped_column(sa.BigInteger, default=1)
     reported_revision: Mapped[int] = mapped_column(sa.BigInteger, default=0)
