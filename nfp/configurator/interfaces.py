@@ -1,4 +1,8 @@
-"""Contracts for vendors' drivers in the configurator (``contract.md`` section 7).
+"""Contracts of the configurator: its modules, and vendors' drivers (``contract.md`` section 7).
+
+A vendor's package names a driver by an entry point in ``nfp.vendor_drivers``: the vendor's name as
+service profiles write it, or ``<vendor>.<anything>`` where one vendor has several.  It gives a
+callable ``make(settings, reactor)`` that returns the driver.
 
 The methods promise awaitables; ``nfp.daemon.threads.in_threads`` adapts a plain blocking class.
 Each takes the **whole** state wanted, may be repeated, and reports what it reads back from the
@@ -12,8 +16,33 @@ from collections.abc import Awaitable, Mapping, Sequence
 from zope.interface import Attribute, Interface
 
 from nfp.model.devices import DeviceAddress, DeviceRequest
+from nfp.process.interfaces import IModule
 
 DRIVER_API = 1
+
+EMITTED = "notification"
+"""The name under which a module emits a notification that answers no request (a health status)."""
+
+
+class IConfiguratorModule(IModule):
+    """A module of the configurator (entry points ``nfp.configurator_modules``).
+
+    A module that serves a service type owns no RPC method: it has event handlers named
+    ``create_network_service_config:<service type>`` and ``delete_network_service_config:<service type>``.
+    An event's payload is ``{"args": body, …}``; the handler returns the notification that answers it,
+    or ``None`` when there is nothing to say.
+    """
+
+    service_types = Attribute("the service types that it configures, as GBP spells them; may be empty")
+
+    def check(operation: str, request: Mapping[str, object]) -> None:
+        """Check in the listener, before the request is accepted, what the schema cannot; a plain call.
+
+        Asked for its own RPC methods, and for the configuration of its service types.
+
+        :param request: the body, of the right shape.
+        :raises nfp.model.errors.Invalid: naming the field.
+        """
 
 
 class IDeviceDriver(Interface):

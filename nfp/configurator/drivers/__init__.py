@@ -1,0 +1,1 @@
+"""Vendors' drivers that come with the framework, and how drivers are found."""

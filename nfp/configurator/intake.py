@@ -1,0 +1,152 @@
+"""Takes requests: checks them, hands them to the workers, and puts what became of them into the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from nfp.configurator.interfaces import EMITTED, IConfiguratorModule
+from nfp.configurator.memory import Memory
+from nfp.configurator.modules.answers import refused
+from nfp.configurator.modules.generic import HAND_OVER
+from nfp.configurator.outbox import Outbox
+from nfp.daemon.inflight import InFlight
+from nfp.model.errors import Invalid, NfpError, NotFound, Transient, Unavailable
+from nfp.model.order import Order
+from nfp.model.requests import (
+    CREATE_HEALTHMONITOR,
+    CREATE_SERVICE_CONFIG,
+    DELETE_HEALTHMONITOR,
+    DELETE_SERVICE_CONFIG,
+    device_of,
+)
+from nfp.model.schemas import check
+from nfp.process.interfaces import Event
+from nfp.process.registry import merged, methods_of
+
+Request = Mapping[str, Any]
+
+
+class Workers(Protocol):
+    """What is needed of the pool of workers."""
+
+    def submit(self, event: Event) -> Awaitable[object]:
+        """Run *event* in the worker that owns its key."""
+
+    def lane(self, key: str) -> int:
+        """The worker that owns *key*."""
+
+
+class Intake:
+    """The listener's decisions.
+
+    :param modules: what the configurator can do.
+    :param workers: who does it.
+    :param limit: how many requests may be under way or have a result that is not acknowledged.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        modules: Sequence[IConfiguratorModule],
+        workers: Workers,
+        outbox: Outbox,
+        memory: Memory,
+        limit: int,
+    ) -> None:
+        self._handlers = methods_of(modules)
+        self._owners = {name: module for module in modules for name in module.rpc_handlers()}
+        self._services = merged(
+            "service type", ((module, dict.fromkeys(module.service_types, module)) for module in modules)
+        )
+        self._workers = workers
+        self._outbox = outbox
+        self._memory = memory
+        self._limit = limit
+        self._running = InFlight(self.log)
+
+    @property
+    def running(self) -> int:
+        """How many requests are accepted and not answered yet."""
+        return len(self._running)
+
+    def accept(self, operation: str, request: Request, request_id: str) -> None:
+        """Take a request; its result comes as a notification.
+
+        :param request: the body, not checked yet.
+        :raises NotFound: no module has that operation.
+        :raises Invalid: naming the field.
+        :raises nfp.model.errors.Stale: a request with a higher order was seen for that device (I5).
+        :raises Unavailable: too much waits.
+        """
+        handler = self._handlers.get(operation)
+        if handler is None:
+            raise NotFound(f"there is no operation {operation!r}")
+        check(request, handler.schema)
+        nsd_id = device_of(request).nsd_id
+        event = Event(
+            handler.key(request),
+            self._event_name(operation, handler.event, request),
+            {"args": request},
+            {"request_id": request_id},
+        )
+        order = Order.of(request["info"]["context"]["order"], "info.context.order")
+        self._memory.check(nsd_id, order)
+        if self._outbox.results + len(self._running) >= self._limit:
+            raise Unavailable(f"{self._limit} requests are under way or have a result that nobody fetched")
+        self._memory.saw(nsd_id, order)
+        if operation == CREATE_HEALTHMONITOR:
+            self._memory.watch(nsd_id, request)
+        elif operation == DELETE_HEALTHMONITOR:
+            self._memory.unwatch(nsd_id)
+        _ = self._running.start(operation, self._run(operation, request, event))
+
+    def emitted(self, name: str, payload: object) -> None:
+        """Take what a module in a worker tells unasked."""
+        if name != EMITTED or not isinstance(payload, Mapping):
+            self.log.error("a module emitted {name}, which nobody expects", name=name)
+            return
+        self._outbox.append(payload)
+
+    def started(self, index: int) -> None:
+        """Tell a worker that has just started the monitors of its devices."""
+        for request in self._memory.monitors(lambda nsd_id: self._lane(nsd_id) == index):
+            key = f"device:{request['info']['context']['nsd_id']}"
+            event = Event(key, HAND_OVER, {"args": request})
+            _ = self._running.start(HAND_OVER, self._hand_over(event))
+
+    def drain(self, reactor: IReactorTime, timeout: float) -> Deferred[None]:
+        """Wait for what is under way."""
+        return self._running.drain(reactor, timeout)
+
+    def _lane(self, nsd_id: str) -> int:
+        return self._workers.lane(f"device:{nsd_id}")
+
+    def _event_name(self, operation: str, event: str, request: Request) -> str:
+        """Check the request by its modules; a service's configuration goes to the module of its type."""
+        self._owners[operation].check(operation, request)
+        if operation not in (CREATE_SERVICE_CONFIG, DELETE_SERVICE_CONFIG):
+            return event
+        service_type = request["info"]["service_type"]
+        module = self._services.get(service_type)
+        if module is None:
+            known = ", ".join(sorted(self._services)) or "none"
+            raise Invalid(f"expected one of {known}, got {service_type!r}", field="info.service_type")
+        module.check(operation, request)
+        return f"{event}:{service_type}"
+
+    async def _run(self, operation: str, request: Request, event: Event) -> None:
+        try:
+            notification: Any = await self._workers.submit(event)
+        except NfpError as error:
+            notification = refused(operation, request, error)
+        if notification is not None:
+            self._outbox.append(notification)
+
+    async def _hand_over(self, event: Event) -> None:
+        await self._workers.submit(event)

@@ -1,0 +1,1 @@
+"""The configurator's modules: devices and their monitors, and one module per service type."""
