@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("wanted", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("stamps", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("live_key", sa.String(length=80), nullable=True),
+        sa.Column("notice", sa.Text(), nullable=True),
         sa.Column("was_active", sa.Boolean(), nullable=False),
         sa.Column("status_revision", sa.BigInteger(), nullable=False),
         sa.Column("reported_revision", sa.BigInteger(), nullable=False),
