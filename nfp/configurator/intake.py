@@ -12,10 +12,10 @@ from twisted.logger import Logger
 from nfp.configurator.interfaces import EMITTED, IConfiguratorModule
 from nfp.configurator.memory import Memory
 from nfp.configurator.modules.answers import refused
-from nfp.configurator.modules.generic import HAND_OVER
+from nfp.configurator.modules.generic import HAND_OVER, key_of
 from nfp.configurator.outbox import Outbox
 from nfp.daemon.inflight import InFlight
-from nfp.model.errors import Invalid, NfpError, NotFound, Transient, Unavailable
+from nfp.model.errors import Invalid, NfpError, NotFound, Unavailable
 from nfp.model.order import Order
 from nfp.model.requests import (
     CREATE_HEALTHMONITOR,
@@ -116,8 +116,7 @@ class Intake:
     def started(self, index: int) -> None:
         """Tell a worker that has just started the monitors of its devices."""
         for request in self._memory.monitors(lambda nsd_id: self._lane(nsd_id) == index):
-            key = f"device:{request['info']['context']['nsd_id']}"
-            event = Event(key, HAND_OVER, {"args": request})
+            event = Event(key_of(request), HAND_OVER, {"args": request})
             _ = self._running.start(HAND_OVER, self._hand_over(event))
 
     def drain(self, reactor: IReactorTime, timeout: float) -> Deferred[None]:
