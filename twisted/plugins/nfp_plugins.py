@@ -2,8 +2,9 @@
 
 from twisted.application.service import ServiceMaker
 
-proxy = ServiceMaker(
-    "nfp-proxy", "nfp.proxy.tap", "NFP: bytes from a UNIX socket to a configurator.", "nfp-proxy"
+agent = ServiceMaker(
+    "nfp-agent", "nfp.agent.tap", "NFP: RPC of the manager to configurators, and back.", "nfp-agent"
 )
+proxy = ServiceMaker(
     "nfp-proxy", "nfp.proxy.tap", "NFP: bytes from a UNIX socket to a configurator.", "nfp-proxy"
 )
