@@ -33,7 +33,7 @@ class Api:
 
     def __init__(
         self,
-        intake: Intake,
+        intake: Intake[Any],
         outbox: Outbox,
         who: Callable[[IRequest], str],
         *,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from nfp.configurator.interfaces import EMITTED, IConfiguratorModule
@@ -26,6 +24,7 @@ from nfp.model.requests import (
 )
 from nfp.model.schemas import check
 from nfp.process.interfaces import Event
+from nfp.process.pool import Unheeding, lane_of
 from nfp.process.registry import merged, methods_of
 
 Request = Mapping[str, Any]
@@ -37,15 +36,16 @@ class Workers(Protocol):
     def submit(self, event: Event) -> Awaitable[object]:
         """Run *event* in the worker that owns its key."""
 
-    def lane(self, key: str) -> int:
-        """The worker that owns *key*."""
+
+W = TypeVar("W", bound=Workers)
 
 
-class Intake:
+class Intake(Unheeding, Generic[W]):
     """The listener's decisions.
 
     :param modules: what the configurator can do.
-    :param workers: who does it.
+    :param workers: makes the pool that does it, given its owner; the result is :attr:`workers`.
+    :param count: how many workers it has.
     :param limit: how many requests may be under way or have a result that is not acknowledged.
     """
 
@@ -54,7 +54,8 @@ class Intake:
     def __init__(
         self,
         modules: Sequence[IConfiguratorModule],
-        workers: Workers,
+        workers: Callable[[Unheeding], W],
+        count: int,
         outbox: Outbox,
         memory: Memory,
         limit: int,
@@ -64,11 +65,13 @@ class Intake:
         self._services = merged(
             "service type", ((module, dict.fromkeys(module.service_types, module)) for module in modules)
         )
-        self._workers = workers
+        self._count = count
         self._outbox = outbox
         self._memory = memory
         self._limit = limit
         self._running = InFlight(self.log)
+        self._closed = False
+        self.workers: W = workers(self)
 
     @property
     def running(self) -> int:
@@ -92,11 +95,13 @@ class Intake:
         event = Event(
             handler.key(request),
             self._event_name(operation, handler.event, request),
-            {"args": request},
+            {"args": request, "envelope": {}},
             {"request_id": request_id},
         )
         order = Order.of(request["info"]["context"]["order"], "info.context.order")
         self._memory.check(nsd_id, order)
+        if self._closed:
+            raise Unavailable("stopping")
         if self._outbox.results + len(self._running) >= self._limit:
             raise Unavailable(f"{self._limit} requests are under way or have a result that nobody fetched")
         self._memory.saw(nsd_id, order)
@@ -106,25 +111,25 @@ class Intake:
             self._memory.unwatch(nsd_id)
         _ = self._running.start(operation, self._run(operation, request, event))
 
-    def emitted(self, name: str, payload: object) -> None:
+    def on_emit(self, index: int, name: str, payload: object) -> None:
         """Take what a module in a worker tells unasked."""
         if name != EMITTED or not isinstance(payload, Mapping):
-            self.log.error("a module emitted {name}, which nobody expects", name=name)
+            self.log.error("worker {index} emitted {name}, which nobody expects", index=index, name=name)
             return
         self._outbox.append(payload)
 
-    def started(self, index: int) -> None:
+    def on_started(self, index: int) -> None:
         """Tell a worker that has just started the monitors of its devices."""
         for request in self._memory.monitors(lambda nsd_id: self._lane(nsd_id) == index):
-            event = Event(key_of(request), HAND_OVER, {"args": request})
-            _ = self._running.start(HAND_OVER, self._hand_over(event))
+            event = Event(key_of(request), HAND_OVER, {"args": request, "envelope": {}})
+            _ = self._running.start(HAND_OVER, self._hand_over(request, event))
 
-    def drain(self, reactor: IReactorTime, timeout: float) -> Deferred[None]:
-        """Wait for what is under way."""
-        return self._running.drain(reactor, timeout)
+    def close(self) -> None:
+        """Accept nothing more."""
+        self._closed = True
 
     def _lane(self, nsd_id: str) -> int:
-        return self._workers.lane(f"device:{nsd_id}")
+        return lane_of(f"device:{nsd_id}", self._count)
 
     def _event_name(self, operation: str, event: str, request: Request) -> str:
         """Check the request by its modules; a service's configuration goes to the module of its type."""
@@ -141,11 +146,18 @@ class Intake:
 
     async def _run(self, operation: str, request: Request, event: Event) -> None:
         try:
-            notification: Any = await self._workers.submit(event)
+            notification: Any = await self.workers.submit(event)
         except NfpError as error:
             notification = refused(operation, request, error)
+            if operation == CREATE_HEALTHMONITOR:
+                self._memory.unwatch(device_of(request).nsd_id, request)
         if notification is not None:
             self._outbox.append(notification)
 
-    async def _hand_over(self, event: Event) -> None:
-        await self._workers.submit(event)
+    async def _hand_over(self, request: Request, event: Event) -> None:
+        try:
+            await self.workers.submit(event)
+        except NfpError as error:
+            nsd_id = device_of(request).nsd_id
+            self.log.error("device {nsd_id} is watched no more: {reason}", nsd_id=nsd_id, reason=str(error))
+            self._memory.unwatch(nsd_id, request)

@@ -60,9 +60,13 @@ class Memory:
         """Remember the monitor that a device is to have."""
         self._monitors[nsd_id] = request
 
-    def unwatch(self, nsd_id: str) -> None:
-        """Forget it; none there is success."""
-        self._monitors.pop(nsd_id, None)
+    def unwatch(self, nsd_id: str, request: Request | None = None) -> None:
+        """Forget it; none there is success.
+
+        :param request: forget only this one, not one that came after it.
+        """
+        if request is None or self._monitors.get(nsd_id) is request:
+            self._monitors.pop(nsd_id, None)
 
     def monitors(self, mine: Callable[[str], bool]) -> list[Request]:
         """The monitor requests of those devices whose id *mine* says yes to."""
