@@ -73,6 +73,7 @@ def upgrade() -> None:
         "manager_hosts",
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("boot_id", sa.String(length=64), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("host", name=op.f("pk_manager_hosts")),
     )

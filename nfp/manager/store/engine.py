@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import random as randomness
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -112,6 +113,25 @@ def _set_up_sqlite(engine: sa.Engine) -> None:
             driver.execute(f"PRAGMA query_only={'ON' if reading else 'OFF'}")
             connection.info[_READING] = reading
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def connected(connection_url: str) -> Iterator[sa.Connection]:
+    """One writing transaction of a blocking program, on a connection of its own.
+
+    :raises nfp.model.errors.Unavailable: the database is away, full or busy.
+    """
+    engine = make_engine(connection_url, pool_size=1)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.SQLAlchemyError as error:
+        verdict = judge(error, committing=False)
+        if verdict is None:
+            raise
+        raise Unavailable(verdict.value) from error
+    finally:
+        engine.dispose()
 
 
 class Caller(Protocol):

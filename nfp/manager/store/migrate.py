@@ -17,9 +17,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import nfp
-from nfp.manager.store.engine import make_engine
-from nfp.manager.store.failures import judge
-from nfp.model.errors import NfpError, Unavailable
+from nfp.manager.store.engine import connected
+from nfp.model.errors import NfpError
 
 _LOCK = 0x6E6670  # "nfp"
 
@@ -62,7 +61,7 @@ def current(url: str) -> str | None:
 
     :raises nfp.model.errors.Unavailable: the database is away.
     """
-    with _connected(url) as connection:
+    with connected(url) as connection:
         return _current(connection)
 
 
@@ -110,7 +109,7 @@ def _config() -> Config:
 
 @contextmanager
 def _configured(url: str) -> Iterator[Config]:
-    with _connected(url) as connection:
+    with connected(url) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
@@ -118,18 +117,3 @@ def _configured(url: str) -> Iterator[Config]:
         config = _config()
         config.attributes["connection"] = connection
         yield config
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[sa.Connection]:
-    engine = make_engine(url)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except sa.exc.SQLAlchemyError as error:
-        verdict = judge(error, committing=False)
-        if verdict is None:
-            raise
-        raise Unavailable(verdict.value) from error
-    finally:
-        engine.dispose()

@@ -1,0 +1,14 @@
+"""Network directories: where the manager looks up what an id means.
+
+:data:`DIRECTORIES` names them as ``[manager] directory`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nfp.manager.directory.embedded import EmbeddedDirectory
+from nfp.manager.store.engine import Store
+
+DIRECTORIES: Mapping[str, Callable[[Store], object]] = {"embedded": EmbeddedDirectory}
+"""Directory name → factory; what it makes provides :class:`~nfp.manager.interfaces.INetworkDirectory`."""
