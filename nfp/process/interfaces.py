@@ -96,7 +96,36 @@ class IWorkerContext(Interface):
         """
 
     def emit(name: str, payload: object) -> None:
-        """Tell the listener something unasked (a health status); it goes to the module's ``emitted``."""
+        """Tell the listener something unasked (a health status); it goes to :meth:`IPoolOwner.on_emit`."""
+
+
+class IPoolOwner(Interface):
+    """What a worker pool tells the process that it belongs to.  Plain calls that must not block.
+
+    :class:`nfp.process.pool.Unheeding` takes them all and does nothing.
+    """
+
+    def on_started(index: int) -> None:
+        """A fresh worker is ready, the first one of that number or a dead one's replacement.
+
+        Now is the time to :meth:`wake <nfp.process.pool.WorkerPool.wake>` keys or to submit what
+        only the dead worker knew.  Events that waited for the worker are before it in the queue, and
+        suspects of the death run first; do not hand over again what :meth:`on_parked` has told.
+        """
+
+    def on_emit(index: int, name: str, payload: object) -> None:
+        """A module in worker *index* called :meth:`IWorkerContext.emit`."""
+
+    def on_held(key: str, why: str) -> None:
+        """*key* has been alone at its worker's death too often and is run no more.
+
+        Wakes of it are ignored until :meth:`nfp.process.pool.WorkerPool.release`.
+
+        :param why: for an operator: how the worker died, with the last traceback where there is one.
+        """
+
+    def on_parked(event: Event, why: str) -> None:
+        """*event* has been alone at its worker's death too often; its submitter got ``Permanent``."""
 
 
 class IModule(Interface):
@@ -110,13 +139,13 @@ class IModule(Interface):
     name = Attribute("the module's name, unique in its component")
 
     def rpc_handlers() -> Mapping[str, RpcHandler]:
-        """RPC methods by name.  Called in the listener, once."""
+        """RPC methods by name; a plain table, asked for when the module has been made."""
 
     def event_handlers() -> Mapping[str, EventHandler]:
         """Event handlers by event name.  Called in a worker, after :meth:`start`."""
 
     def key_kinds() -> Mapping[str, KeyKind]:
-        """Kinds of keys by prefix (the text before the first ``:``).  Called in a worker, after :meth:`start`."""
+        """Kinds of keys by prefix: the text before the first ``:``.  Called in a worker, after start."""
 
     def start(context: IWorkerContext) -> Awaitable[None]:
         """Make ready in a worker (open the store, connect); returns when events may come."""
