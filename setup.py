@@ -58,7 +58,12 @@ setup(
         ],
         "nfp.lifecycle_drivers": ["namespace = nfp.manager.lifecycle.namespace:make"],
         "nfp.vendor_drivers": ["nftables = nfp.configurator.drivers.nftables:make"],
-        "nfp.commands": [],
+        "nfp.commands": [
+            "up = nfp.embedded.commands:Up",
+            "lab_attach = nfp.embedded.commands:LabAttach",
+            "lab_run = nfp.embedded.commands:LabRun",
+            "lab_detach = nfp.embedded.commands:LabDetach",
+        ],
     },
     classifiers=[
         "Framework :: Twisted",

@@ -8,21 +8,17 @@ so that a client's URL stays good.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
-
-from nfp.embedded.processes import Child, Command, end, spawn, when_ended
+from nfp.embedded.configuration import write_private
+from nfp.embedded.processes import Command
+from nfp.embedded.state_dir import StateDir
+from nfp.embedded.supervisor import Keeper
 from nfp.model.errors import Unavailable
 from nfp.model.secret import Secret
 
@@ -32,9 +28,8 @@ SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 EPMD = "/usr/bin/epmd"
 HOST = "127.0.0.1"
 USER = "nfp"
-START_SECONDS = 90.0
 STOP_SECONDS = 30.0
-_HELLO = b"AMQP\x00\x00\x09\x01"
+_DIAL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def prepare(home: Path) -> Access:
     port, distribution, mapper = ports
     password = Secret(str(kept.get("password") or secrets.token_hex(16)))
     access = Access(port, distribution, mapper, password)
-    _write_private(
+    write_private(
         home / "access.json",
         json.dumps(
             {
@@ -86,7 +81,7 @@ def prepare(home: Path) -> Access:
             }
         ),
     )
-    _write_private(
+    write_private(
         home / "rabbitmq.conf",
         f"listeners.tcp.1 = {HOST}:{access.port}\n"
         f"default_user = {USER}\n"
@@ -110,12 +105,6 @@ def _kept(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
 
 
 def _free_port(wanted: object, taken: list[int]) -> int:
@@ -163,87 +152,45 @@ def commands(home: Path, access: Access, node: str) -> tuple[Command, Command]:
 class Broker:
     """The node and its port mapper.
 
-    :param node: the part of the node's name before the ``@``; the database is kept under it.
+    :param say: tells the operator, a sentence at a time.
     """
 
-    def __init__(self, reactor: Any, home: Path, log_dir: Path, node: str) -> None:
+    def __init__(self, reactor: Any, state: StateDir, say: Callable[[str], None]) -> None:
         self._reactor = reactor
-        self._home = home
-        self._log_dir = log_dir
-        self._node = node
-        self._mapper: Child | None = None
-        self._server: Child | None = None
+        self._state = state
+        self._say = say
+        self._keepers: list[Keeper] = []
 
     async def start(self) -> Access:
-        """Start the node and wait until it speaks AMQP.
+        """Start the node and wait until it takes clients.
 
-        :raises Unavailable: it ended, or did not answer within :data:`START_SECONDS`.
+        :raises Unavailable: it ended before.
         """
-        access = prepare(self._home)
-        mapper, server = commands(self._home, access, self._node)
-        self._mapper = spawn(self._reactor, mapper, self._log_dir)
-        await self._until_answering(access.mapper, b"", self._mapper)
-        self._server = spawn(self._reactor, server, self._log_dir)
-        await self._until_answering(access.port, _HELLO, self._server)
+        access = prepare(self._state.rabbitmq)
+        mapper, server = commands(self._state.rabbitmq, access, f"nfp-{self._state.tag}")
+        # The mapper is ours, and up first: otherwise the node would start one that outlives it.
+        await self._keep(mapper, lambda: listens(access.mapper))
+        await self._keep(server)  # says that it is ready, as it would to systemd
         return access
-
-    @property
-    def server(self) -> Child | None:
-        """The node's process."""
-        return self._server
 
     async def stop(self) -> None:
         """Shut the node down in good order, then its port mapper.  Not started is stopped."""
-        for child in (self._server, self._mapper):
-            if child is not None:
-                await end(self._reactor, child, STOP_SECONDS)
+        while self._keepers:
+            await self._keepers.pop().stop(STOP_SECONDS)
 
-    async def _until_answering(self, port: int, hello: bytes, child: Child) -> None:
-        deadline = self._reactor.seconds() + START_SECONDS
-        while child.running:
-            if await answers(self._reactor, port, hello):
-                return
-            if self._reactor.seconds() > deadline:
-                raise Unavailable(f"{child.name} did not answer within {START_SECONDS:g} s")
-            await deferLater(self._reactor, 0.1)
-        raise Unavailable(f"{child.name} ended ({await when_ended(child)}): {child.last_words[-500:]}")
+    @property
+    def pid(self) -> int | None:
+        """Process id of the node, while it runs."""
+        return self._keepers[-1].pid if self._keepers else None
 
-
-class _Hello(Protocol):
-    def __init__(self, hello: bytes) -> None:
-        self._hello = hello
-        self.heard: Deferred[bool] = Deferred()
-
-    def connectionMade(self) -> None:
-        if not self._hello:
-            self._say(heard=True)
-        else:
-            self.transport.write(self._hello)  # type: ignore[union-attr]
-
-    def dataReceived(self, data: bytes) -> None:
-        self._say(heard=data[:1] == b"\x01")  # a method frame: Connection.Start
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._say(heard=False)
-
-    def _say(self, *, heard: bool) -> None:
-        if not self.heard.called:
-            self.heard.callback(heard)
-            self.transport.loseConnection()  # type: ignore[union-attr]
+    async def _keep(self, command: Command, probe: Callable[[], bool] | None = None) -> None:
+        keeper = Keeper(self._reactor, command, self._state.log, self._state.run, self._say, probe=probe)
+        self._keepers.append(keeper)
+        await keeper.start()
 
 
-async def answers(reactor: Any, port: int, hello: bytes, timeout: float = 5.0) -> bool:
-    """Whether something listens on that port of the loopback address and answers to *hello*.
-
-    :param hello: what to say; empty: taking the connection is answer enough.
-    """
-    try:
-        connected = await connectProtocol(TCP4ClientEndpoint(reactor, HOST, port, timeout), _Hello(hello))
-    except ConnectError:
-        return False
-    waiting = reactor.callLater(timeout, connected.connectionLost)
-    try:
-        return await maybeDeferred(lambda: connected.heard)
-    finally:
-        if waiting.active():
-            waiting.cancel()
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on that port of the loopback address; does not wait."""
+    with socket.socket() as probe:
+        probe.settimeout(_DIAL_SECONDS)
+        return probe.connect_ex((HOST, port)) == 0

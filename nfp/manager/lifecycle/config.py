@@ -21,6 +21,7 @@ OPTS: Mapping[str, Sequence[cfg.Opt]] = {
         cfg.StrOpt("run_dir", required=True, help="Directory of locks and records of this deployment."),
         cfg.StrOpt("device_socket", required=True, help="Control socket of the device runtime."),
         cfg.PortOpt("device_port", default=9444, help="Port that the device runtime serves in each device."),
+        cfg.StrOpt("device_server_name", required=True, help="Name in the device runtime's certificate."),
         cfg.FloatOpt("device_timeout", default=10.0, min=0.1, help="Seconds the device runtime may take."),
     ]
 }
@@ -36,6 +37,7 @@ class NamespaceSettings:
     :ivar run_dir: locks and records.
     :ivar device_socket: the device runtime's control socket.
     :ivar device_port: where the device runtime serves inside each device.
+    :ivar device_server_name: the name that its certificate carries.
     :ivar device_timeout: seconds that the device runtime may take to answer.
     """
 
@@ -45,6 +47,7 @@ class NamespaceSettings:
     run_dir: Path
     device_socket: str
     device_port: int
+    device_server_name: str
     device_timeout: float
 
 
@@ -65,5 +68,6 @@ def read(files: Sequence[str]) -> NamespaceSettings:
         run_dir=Path(section.run_dir),
         device_socket=section.device_socket,
         device_port=section.device_port,
+        device_server_name=section.device_server_name,
         device_timeout=section.device_timeout,
     )
