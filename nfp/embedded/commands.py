@@ -18,7 +18,7 @@ def _with_state_dir(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
-class Up(Command):  # type: ignore[misc]
+class Up(Command):
     """Run everything on this machine, in the foreground, until SIGTERM or SIGINT."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ class Up(Command):  # type: ignore[misc]
         return main(parsed_args.state_dir, parsed_args.config, sys.stdout, sys.stderr)
 
 
-class LabAttach(Command):  # type: ignore[misc]
+class LabAttach(Command):
     """Put a namespace of this machine on a network, and let the directory know its port."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ class LabAttach(Command):  # type: ignore[misc]
         )
 
 
-class LabRun(Command):  # type: ignore[misc]
+class LabRun(Command):
     """Run a command on a lab host; its standard streams and exit status are the command's own."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -94,7 +94,7 @@ class LabRun(Command):  # type: ignore[misc]
         lab.enter(StateDir.at(parsed_args.state_dir), parsed_args.name, command)
 
 
-class LabDetach(Command):  # type: ignore[misc]
+class LabDetach(Command):
     """End what runs on a lab host, and remove it."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from twisted.internet.protocol import DatagramProtocol
 from nfp.embedded.processes import Child, Command, end, spawn
 from nfp.model.errors import Unavailable
 
-LAST_WORDS = 1500
+LAST_LINES = 8
 PROBE_SECONDS = 0.05
 
 
@@ -56,6 +56,8 @@ class State(StrEnum):
 
 class _Notifications(DatagramProtocol):
     """Hears what systemd would hear."""
+
+    noisy = False
 
     def __init__(self, on_ready: Callable[[], None]) -> None:
         self._on_ready = on_ready
@@ -169,8 +171,13 @@ class Keeper:
         first, self._first = self._first, None
         if first is not None:
             self.state = State.STOPPED
-            words = self._child.last_words[-LAST_WORDS:] if self._child is not None else ""
-            first.errback(Unavailable(f"{self.name} ended before it was ready ({reason}): {words}"))
+            words = self._child.last_words.splitlines() if self._child is not None else []
+            first.errback(
+                Unavailable(
+                    f"{self.name} ended before it was ready ({reason}); its last words, "
+                    f"in {self._log_dir / self.name}.log:\n" + "\n".join(words[-LAST_LINES:])
+                )
+            )
             return reason
         self._deaths = self._backoff.deaths(self._deaths, self._reactor.seconds() - self._started_at)
         delay = self._backoff.delay(self._deaths)

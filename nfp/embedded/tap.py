@@ -47,16 +47,20 @@ def _refuse(err: TextIO, what: str, problems: Sequence[str]) -> int:
 def _run(state: StateDir, settings: EmbeddedSettings, out: TextIO, err: TextIO) -> int:
     from twisted.internet import reactor
 
-    globalLogBeginner.beginLoggingTo([observer("nfp-up", err)], redirectStandardIO=False, discardBuffer=True)
+    state.log.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = [1]
 
     async def run(reactor: Any) -> None:
         status[0] = await _until_told(reactor, state, settings, out, err)
 
-    try:
-        task.react(lambda reactor: ensureDeferred(run(reactor)), _reactor=reactor)
-    except SystemExit as ending:
-        return status[0] if ending.code in (0, None) else 1
+    with open(state.log / "up.log", "a") as journal:
+        globalLogBeginner.beginLoggingTo(
+            [observer("nfp-up", journal)], redirectStandardIO=False, discardBuffer=True
+        )
+        try:
+            task.react(lambda reactor: ensureDeferred(run(reactor)), _reactor=reactor)
+        except SystemExit as ending:
+            return status[0] if ending.code in (0, None) else 1
     return status[0]
 
 
