@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +142,3 @@ class PoolCase(TestCase):
     def touch(self, name: str) -> None:
         """Make the file that something waits for."""
         (self.folder / name).touch()
-
-
-assert sys.version_info >= (3, 11)
