@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -108,6 +108,9 @@ class Runtime(Service):
 
         :raises Transient: its namespace or address is not there yet.
         """
+        await _to_its_end(self._serve(nsd_id, namespace, address, port))
+
+    async def _serve(self, nsd_id: str, namespace: str, address: str, port: int) -> None:
         check_id(nsd_id)
         for other in self._entries.values():
             if other.device.state.namespace == namespace and other.device.state.nsd_id != nsd_id:
@@ -167,6 +170,9 @@ class Runtime(Service):
 
     async def forget(self, nsd_id: str) -> None:
         """Serve a device no more and forget what it was told; not known is success."""
+        await _to_its_end(self._forget(nsd_id))
+
+    async def _forget(self, nsd_id: str) -> None:
         entry = self._entries.get(check_id(nsd_id))
         if entry is None:
             return
@@ -192,8 +198,23 @@ class Runtime(Service):
         entry = self._entries.get(nsd_id)
         if entry is None:
             raise NotFound(f"device {nsd_id} is not served here")
+        return await _to_its_end(self._in_lane(entry, function, args))
+
+    async def _in_lane(self, entry: _Entry, function: Callable[..., T], args: tuple[object, ...]) -> T:
         async with entry.lane:
             return await self._threads.call(function, entry.device, *args)
+
+
+def _to_its_end(work: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Run *work* also when whoever waits for it goes away.
+
+    Klein cancels a handler whose caller has hung up; a thread does not stop for that, so the lane
+    must stay taken until it has ended.
+    """
+    waiting: Deferred[T] = Deferred()
+    running = Deferred.fromCoroutine(work)
+    _ = running.addBoth(lambda result: None if waiting.called else waiting.callback(result))
+    return waiting
 
 
 def _inode(namespace: str) -> int:
