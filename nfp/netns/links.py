@@ -21,6 +21,13 @@ from nfp.netns.rtnetlink import RtNetlink, open_socket
 
 _RTMGRP_LINK = 1
 
+# While a link-local address is being checked for duplicates, the kernel forwards no IPv6 to
+# neighbours that it does not know yet: the first two seconds of every interface.
+_NO_DUPLICATE_DETECTION = {
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/conf/default/dad_transmits": "0",
+}
+
 
 @dataclass(frozen=True)
 class Nic:
@@ -66,7 +73,7 @@ def build(
     :param sysctls: written inside before the interfaces come.
     """
     namespaces.ensure(namespace)
-    set_sysctls(namespace, sysctls or {})
+    set_sysctls(namespace, {**_NO_DUPLICATE_DETECTION, **(sysctls or {})})
     with RtNetlink(namespace) as own:
         ensure_nics(own, namespace, fabric, nics)
         links = {link.name: link.index for link in own.links()}
