@@ -1,0 +1,49 @@
+# make demo: the whole system on this machine, with real traffic.  make test: everything that is checked.
+SHELL := /bin/bash
+VENV := .venv
+PYTHON_IN_VENV := $(VENV)/bin/python
+STAMP := $(VENV)/.made-for-nfp
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint types bench venv packages packages-for-demo clean
+
+help:
+	@echo 'make demo       bring everything up, send a chain through it, take it down (root)'
+	@echo 'make test       lint, types, unit and functional tests (root)'
+	@echo 'make test-fast  lint, types and unit tests'
+	@echo 'make lint       ruff; make types: mypy'
+	@echo 'make bench      figures, with the raw work beside them (root)'
+	@echo 'make venv       the virtual environment $(VENV)'
+
+demo: packages-for-demo venv
+	$(PYTHON_IN_VENV) tools/demo.py
+
+test: packages venv
+	$(PYTHON_IN_VENV) tools/run_tests.py lint types unit functional fault
+
+test-fast: venv
+	$(PYTHON_IN_VENV) tools/run_tests.py lint types unit
+
+lint: venv
+	$(PYTHON_IN_VENV) tools/run_tests.py lint
+
+types: venv
+	$(PYTHON_IN_VENV) tools/run_tests.py types
+
+bench: packages venv
+	@for one in benchmarks/bench_*.py; do echo "== $$one"; $(PYTHON_IN_VENV) "$$one" || exit 1; done
+
+packages:
+	tools/install_packages.sh test
+
+packages-for-demo:
+	tools/install_packages.sh demo
+
+venv: $(STAMP)
+
+$(STAMP): setup.py setup.cfg pyproject.toml tools/make_venv.sh
+	tools/make_venv.sh $(VENV)
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache _trial_temp*
