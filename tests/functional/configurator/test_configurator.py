@@ -1,0 +1,173 @@
+"""A real configurator: twistd, worker processes, mutual TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import Any
+
+from twisted.internet import reactor  # noqa: TID251 -- real processes need the real one
+from twisted.internet.defer import ensureDeferred
+
+from nfp.model.errors import Invalid, Stale, Transient
+from nfp.rest.errors import Forbidden
+from tests.functional.configurator.process import (
+    MONITOR,
+    ConfiguratorCase,
+    free_port,
+    gone,
+    request,
+    until,
+)
+from tests.functional.proxy.twistd import Process
+
+WATCH = ("healthmonitor", {"monitor": MONITOR})
+
+
+class Requests(ConfiguratorCase):
+    async def test_bad_input_is_answered_400_and_names_the_field(self) -> None:
+        await self.start()
+        client = self.client()
+        _, device = self.device()
+        rules = {"firewall": {"rules": [{"action": "allow", "protocol": "tpc"}]}}
+        bad: list[tuple[str, Any, str]] = [
+            ("create_nsd_config", {"config": []}, "info"),
+            (
+                "create_network_service_config",
+                request(device, ("firewall", rules), network_service_id="s1"),
+                "config[0].resource_data.firewall.rules[0].protocol",
+            ),
+            ("create_network_service_healthmonitor", request(device, ("monitor", {})), "config[0].resource"),
+        ]
+        for operation, body, field in bad:
+            error = await self.assertFailure(
+                ensureDeferred(client.request("POST", f"/v1/nfp/{operation}", body)), Invalid
+            )
+            self.assertEqual(error.field, field)
+        self.assertEqual(await self.poll(client, wait=0), [])
+
+    async def test_only_clients_of_the_right_name_get_in(self) -> None:
+        await self.start()
+        await self.assertFailure(
+            ensureDeferred(self.client("proxy.h1").request("GET", "/healthcheck")), Forbidden
+        )
+        status, answer = await self.client().request("GET", "/healthcheck")
+        self.assertEqual((status, len(answer["workers"])), (200, 2))
+
+    async def test_a_device_that_cannot_be_reached_is_a_transient_refusal(self) -> None:
+        await self.start()
+        client = self.client()
+        _, device = self.device()
+        await self.poll(client, wait=0)
+        away = type(device)(device.nsd_id, device.address, free_port(), device.server_name)
+        interfaces = ("interfaces", {"interfaces": []})
+        status, answer = await client.request("POST", "/v1/nfp/create_nsd_config", request(away, interfaces))
+        self.assertEqual((status, set(answer)), (202, {"request_id", "boot_id"}))
+        [item] = await self.poll(client, wait=20)
+        data = item["notification"][0]["data"]
+        self.assertEqual((data["outcome"], data["transient"]), ("refused", True))
+        self.assertEqual(answer["boot_id"], self.boot)
+
+    async def test_I5_a_lower_order_is_stale(self) -> None:
+        await self.start()
+        client = self.client()
+        _, device = self.device()
+        path = "/v1/nfp/create_network_service_healthmonitor"
+        await client.request("POST", path, request(device, WATCH, order=[2, 2]))
+        await self.assertFailure(
+            ensureDeferred(client.request("POST", path, request(device, WATCH, order=[2, 1]))), Stale
+        )
+
+
+class Lives(ConfiguratorCase):
+    async def watch(self, client: Any, device: Any) -> None:
+        path = "/v1/nfp/create_network_service_healthmonitor"
+        await client.request("POST", path, request(device, WATCH))
+
+    async def test_a_killed_worker_is_replaced_and_monitors_go_on(self) -> None:
+        await self.start()
+        client = self.client()
+        # Two devices, so that it does not matter which worker has which.
+        devices = [self.device("d1"), self.device("d2")]
+        for _, address in devices:
+            await self.watch(client, address)
+        seen: set[str] = set()
+        while seen != {"d1", "d2"}:
+            for item in await self.poll(client):
+                data = item["notification"][0]["data"]
+                if data.get("status") == "UP":
+                    seen.add(data["nsd_id"])
+        _, health = await client.request("GET", "/healthcheck")
+        pids = [worker["pid"] for worker in health["workers"]]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: all(gone(pid) for pid in pids), "the workers are gone")
+        for number, (device, _) in enumerate(devices):
+            device.well = False
+            data = await self.verdict(client, "DOWN", f"d{number + 1}")
+            self.assertEqual(data["reason"], "told so")
+        _, after = await client.request("GET", "/healthcheck")
+        self.assertEqual(after["boot_id"], health["boot_id"])
+        self.assertFalse({worker["pid"] for worker in after["workers"]} & set(pids))
+
+    async def test_I6_notifications_survive_until_they_are_acknowledged(self) -> None:
+        await self.start()
+        client = self.client()
+        _, device = self.device()
+        await self.watch(client, device)
+        await self.verdict(client, "UP")
+        _, everything = await client.request("GET", "/v1/nfp/notifications")
+        last = everything["notifications"][-1]
+        self.assertEqual(last["notification"][0]["data"]["status"], "UP")
+        _, again = await self.client().request("GET", "/v1/nfp/notifications")
+        self.assertEqual(again, everything)
+        params = {"boot": everything["boot_id"], "after": everything["next"]}
+        _, acknowledged = await client.request("GET", "/v1/nfp/notifications", params=params)
+        self.assertEqual(acknowledged["notifications"], [])
+        _, nothing = await client.request("GET", "/v1/nfp/notifications")
+        self.assertEqual(nothing["notifications"], [])
+
+    async def test_a_restarted_configurator_has_a_new_boot_and_knows_nothing(self) -> None:
+        process = await self.start()
+        client = self.client()
+        _, device = self.device()
+        await self.watch(client, device)
+        await self.verdict(client, "UP")
+        before = self.boot
+        self.assertEqual(process.stop(), -signal.SIGTERM)
+        await self.start()
+        client = self.client()
+        self.assertEqual(await self.poll(client), [])
+        self.assertNotEqual(self.boot, before)
+        # The old acknowledgement means nothing to the new boot.
+        await self.watch(client, device)
+        await self.verdict(client, "UP")
+
+    async def test_a_stopping_configurator_sends_its_pollers_home(self) -> None:
+        process = await self.start()
+        client = self.client()
+        await self.poll(client, wait=0)
+        waiting = ensureDeferred(self.poll(client, wait=60))
+        _, health = await self.client().request("GET", "/healthcheck")
+        pids = [worker["pid"] for worker in health["workers"]]
+        process.process.terminate()
+        started = reactor.seconds()
+        with contextlib.suppress(Transient):  # the connection may end instead: as good
+            self.assertEqual(await waiting, [])
+        await until(lambda: process.process.poll() is not None, "the configurator ends")
+        self.assertLess(reactor.seconds() - started, 20)
+        self.assertEqual(process.process.returncode, -signal.SIGTERM)
+        await until(lambda: all(gone(pid) for pid in pids), "the workers end")
+
+
+class Configuration(ConfiguratorCase):
+    async def test_everything_wrong_is_listed_before_anything_starts(self) -> None:
+        self.write(listen="everywhere", ca=self.directory / "none.pem")
+        process = Process("nfp-configurator", self.config, self.directory)
+        self.addCleanup(process.kill)
+        await until(lambda: process.process.poll() is not None, "the configurator gives up")
+        log = process.log_path.read_text()
+        self.assertNotEqual(process.process.returncode, 0)
+        self.assertIn("[configurator] listen", log)
+        self.assertIn("none.pem", log)
