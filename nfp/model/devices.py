@@ -141,10 +141,12 @@ class Healthcheck:
     :ivar fall: failed probes in a row that make the device DOWN.
     :ivar rise: good probes in a row that make it UP.
     :ivar level: how deep a probe looks: ``management``, ``config`` or ``service``.
+    :ivar server_name: the name that the device's certificate carries.
     """
 
     address: str
     port: int
+    server_name: str
     protocol: str = "https"
     interval: float = 1.0
     timeout: float = 2.0

@@ -2,6 +2,9 @@
 
 from twisted.application.service import ServiceMaker
 
+manager = ServiceMaker(
+    "nfp-manager", "nfp.manager.tap", "NFP: lifecycle of network services and their devices.", "nfp-manager"
+)
 agent = ServiceMaker(
     "nfp-agent", "nfp.agent.tap", "NFP: RPC of the manager to configurators, and back.", "nfp-agent"
 )

@@ -149,7 +149,8 @@ class NamespaceDriver:
 
     def get_nsd_healthcheck_info(self, nsd: Nsd) -> Healthcheck:
         """The device runtime answers inside the namespace."""
-        return Healthcheck(nsd.management_address or self.address_of(nsd.id), self._settings.device_port)
+        address = nsd.management_address or self.address_of(nsd.id)
+        return Healthcheck(address, self._settings.device_port, self._settings.device_server_name)
 
     def get_nsd_config_info(self, nsd: Nsd, interfaces: Sequence[PluggedInterface]) -> Sequence[ConfigItem]:
         """Interfaces with their roles, and routes."""

@@ -168,7 +168,7 @@ def absent(snapshot: ServiceSnapshot, now: float) -> Decision | None:
         return None
     status = ServiceStatus.PENDING_DELETE
     if snapshot.binding is None:
-        return _told(snapshot, status, "removed", Remove())
+        return _told(snapshot, ServiceStatus.DELETED, "", Remove())
     if not snapshot.binding.unbinding:
         return Decision(Unbind(), status, "taking the service off its device")
     return Decision(

@@ -82,7 +82,7 @@ def bind(connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, 
     if device_id is None:
         device_id = _insert_device(connection, spec, placement)
     instance_id = str(uuid.uuid4())
-    port_ids = _insert_ports(connection, spec, placement, device_id)
+    port_ids = _insert_ports(connection, spec, placement.port_policy, device_id)
     connection.execute(
         sa.insert(_INSTANCES).values(
             id=instance_id,
@@ -94,22 +94,26 @@ def bind(connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, 
             wanted={"spec": asdict(spec), "spec_digest": spec_digest},
         )
     )
-    for position, port_id in enumerate(port_ids):
-        connection.execute(
-            sa.insert(_INSTANCE_PORTS).values(instance_id=instance_id, port_id=port_id, position=position)
-        )
+    _set_ports(connection, instance_id, port_ids)
     bump_device(connection, device_id)
     return device_id
 
 
-def hand_over(connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str) -> list[str]:
-    """Write the configuration wanted now to the binding; gives the devices that this concerns."""
-    mine = _INSTANCES.c.network_service_id == spec.id
-    connection.execute(
-        sa.update(_INSTANCES)
-        .where(mine, ~_INSTANCES.c.unbinding)
-        .values(wanted={"spec": asdict(spec), "spec_digest": spec_digest})
+def hand_over(
+    connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, port_policy: Mapping[str, str]
+) -> list[str]:
+    """Write the configuration and the ports wanted now to the binding; gives the devices concerned."""
+    query = sa.select(_INSTANCES.c.id, _INSTANCES.c.nsd_id).where(
+        _INSTANCES.c.network_service_id == spec.id, ~_INSTANCES.c.unbinding
     )
+    for instance in rows.every(connection, query):
+        connection.execute(
+            sa.update(_INSTANCES)
+            .where(_INSTANCES.c.id == instance["id"])
+            .values(wanted={"spec": asdict(spec), "spec_digest": spec_digest})
+        )
+        port_ids = _insert_ports(connection, spec, port_policy, instance["nsd_id"])
+        _set_ports(connection, instance["id"], port_ids)
     return _bump_devices_of(connection, spec.id)
 
 
@@ -142,20 +146,8 @@ def remove_service(connection: sa.Connection, service_id: str) -> None:
 
 def drop_instance(connection: sa.Connection, instance_id: str) -> None:
     """Remove an instance, and those of its ports that no other instance has."""
-    port_ids = list(
-        connection.execute(
-            sa.select(_INSTANCE_PORTS.c.port_id).where(_INSTANCE_PORTS.c.instance_id == instance_id)
-        ).scalars()
-    )
-    connection.execute(sa.delete(_INSTANCE_PORTS).where(_INSTANCE_PORTS.c.instance_id == instance_id))
+    _set_ports(connection, instance_id, [])
     connection.execute(sa.delete(_INSTANCES).where(_INSTANCES.c.id == instance_id))
-    still = set(
-        connection.execute(
-            sa.select(_INSTANCE_PORTS.c.port_id).where(_INSTANCE_PORTS.c.port_id.in_(port_ids))
-        ).scalars()
-    )
-    gone = [port_id for port_id in port_ids if port_id not in still]
-    connection.execute(sa.delete(_PORTS).where(_PORTS.c.id.in_(gone)))
 
 
 def remove_device(connection: sa.Connection, device_id: str) -> list[str]:
@@ -236,7 +228,7 @@ def _insert_device(connection: sa.Connection, spec: NetworkServiceSpec, placemen
 
 
 def _insert_ports(
-    connection: sa.Connection, spec: NetworkServiceSpec, placement: Placement, device_id: str
+    connection: sa.Connection, spec: NetworkServiceSpec, port_policy: Mapping[str, str], device_id: str
 ) -> list[str]:
     """PortInfo rows of the service's ports; a port that the device has already is shared."""
     query = (
@@ -254,7 +246,7 @@ def _insert_ports(
             connection.execute(
                 sa.insert(_PORTS).values(
                     id=port_id,
-                    port_policy=placement.port_policy.get(port.classification, "neutron_port"),
+                    port_policy=port_policy.get(port.classification, "neutron_port"),
                     port_classification=port.classification,
                     port_type="active",
                     owner="given",
@@ -266,3 +258,21 @@ def _insert_ports(
             )
         port_ids.append(port_id)
     return port_ids
+
+
+def _set_ports(connection: sa.Connection, instance_id: str, port_ids: list[str]) -> None:
+    """Make *port_ids* the ports of an instance; a port that no instance has any more goes."""
+    had = list(
+        connection.execute(
+            sa.select(_INSTANCE_PORTS.c.port_id).where(_INSTANCE_PORTS.c.instance_id == instance_id)
+        ).scalars()
+    )
+    connection.execute(sa.delete(_INSTANCE_PORTS).where(_INSTANCE_PORTS.c.instance_id == instance_id))
+    for position, port_id in enumerate(port_ids):
+        connection.execute(
+            sa.insert(_INSTANCE_PORTS).values(instance_id=instance_id, port_id=port_id, position=position)
+        )
+    query = sa.select(_INSTANCE_PORTS.c.port_id).where(_INSTANCE_PORTS.c.port_id.in_(had))
+    still = set(connection.execute(query).scalars())
+    gone = [port_id for port_id in had if port_id not in still]
+    connection.execute(sa.delete(_PORTS).where(_PORTS.c.id.in_(gone)))

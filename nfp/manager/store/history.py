@@ -12,7 +12,7 @@ from nfp.daemon.journal import request_id
 from nfp.manager.store import rows
 from nfp.manager.store.tables import History
 
-_TABLE = History.__table__
+_TABLE: Any = History.__table__
 MAX_REASON = 4096
 
 
@@ -46,4 +46,5 @@ def of(connection: sa.Connection, object_id: str, limit: int = 1000) -> list[dic
 
 def trim(connection: sa.Connection, before: float) -> int:
     """Forget what happened before *before* (epoch seconds); gives how many entries went."""
-    return connection.execute(sa.delete(_TABLE).where(_TABLE.c.at < before)).rowcount
+    gone: int = connection.execute(sa.delete(_TABLE).where(_TABLE.c.at < before)).rowcount
+    return gone

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from nfp.manager.store.base import clock
 from nfp.manager.store.tables import AgentRecord, NetworkService, NetworkServiceDevice
 
-CONVERGED = (NetworkService.__table__, NetworkServiceDevice.__table__)
+CONVERGED: tuple[Any, ...] = (NetworkService.__table__, NetworkServiceDevice.__table__)
+_AGENTS: Any = AgentRecord.__table__
 
 
 def take(connection: sa.Connection, table: Any, object_id: str, owner: str, seconds: float) -> int | None:
@@ -65,7 +66,7 @@ def release(
 def clear(connection: sa.Connection, owner_prefix: str) -> int:
     """Free every lease of an owner that is known to be dead; gives how many there were."""
     freed = 0
-    for table in (*CONVERGED, AgentRecord.__table__):
+    for table in (*CONVERGED, _AGENTS):
         freed += connection.execute(
             sa.update(table)
             .where(table.c.lease_owner.startswith(owner_prefix, autoescape=True))

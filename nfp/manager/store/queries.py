@@ -42,7 +42,7 @@ _PENDING = (ServiceStatus.PENDING_CREATE, ServiceStatus.PENDING_UPDATE, ServiceS
 
 def get(connection: sa.Connection, service_id: str) -> dict[str, Any] | None:
     """Show one service; ``None`` when there is none of that id."""
-    found = _rows(connection, sa.select(*_columns()).where(_SERVICES.c.id == service_id.lower()))
+    found = _rows(connection, _present().where(_SERVICES.c.id == service_id.lower()))
     return found[0] if found else None
 
 
@@ -63,7 +63,7 @@ def page(
     :param marker: id of the last service of the page before.
     :raises Invalid: naming what is not known or out of range.
     """
-    query = sa.select(*_columns())
+    query = _present()
     for name, value in (filters or {}).items():
         if name not in SHOWN:
             raise Invalid(f"unknown attribute {name[:64]!r}", field="filters")
@@ -109,8 +109,9 @@ def _after(connection: sa.Connection, keys: list[tuple[Any, bool]], marker: str)
     return sa.or_(*alternatives)
 
 
-def _columns() -> list[Any]:
-    return [_SERVICES.c[name] for name in SHOWN]
+def _present() -> Any:
+    columns = [_SERVICES.c[name] for name in SHOWN]
+    return sa.select(*columns).where(_SERVICES.c.status != ServiceStatus.DELETED)
 
 
 def _rows(connection: sa.Connection, query: Any) -> list[dict[str, Any]]:

@@ -76,4 +76,5 @@ class ManagerHost(Base):
 
     host: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
     boot_id: Mapped[str] = mapped_column(sa.String(64))
+    started_at: Mapped[float] = mapped_column(sa.Double)
     seen_at: Mapped[float] = mapped_column(sa.Double)

@@ -41,7 +41,7 @@ class ServiceView(NamedTuple):
     """A service's snapshot, and what its steps need beside it."""
 
     snapshot: ServiceSnapshot
-    row: Mapping[str, Any]
+    row: dict[str, Any]
     spec: NetworkServiceSpec | None
     flavor: Mapping[str, str]
 
@@ -50,23 +50,23 @@ class DeviceView(NamedTuple):
     """A device's snapshot, and what its steps need beside it.
 
     :ivar specs: per instance id the spec that was handed over.
+    :ivar handed: per instance id what was handed over, with its digest.
     :ivar interfaces: the data interfaces that are plugged and wanted, in the order of ``nsd.ports``.
     :ivar agent: host of a live agent that reaches the configurator.
     """
 
     snapshot: DeviceSnapshot
-    row: Mapping[str, Any]
+    row: dict[str, Any]
     nsd: Nsd
     specs: Mapping[str, NetworkServiceSpec]
+    handed: Mapping[str, Mapping[str, Any]]
     interfaces: tuple[PluggedInterface, ...]
     agent: str | None
 
 
 def service(connection: sa.Connection, service_id: str, vendors: Mapping[str, str]) -> ServiceView | None:
     """Read a service."""
-    row = (
-        connection.execute(sa.select(_SERVICES).where(_SERVICES.c.id == service_id)).mappings().one_or_none()
-    )
+    row = rows.first(connection, sa.select(_SERVICES).where(_SERVICES.c.id == service_id))
     if row is None:
         return None
     registers = registers_of(row)
@@ -166,12 +166,12 @@ def device(connection: sa.Connection, device_id: str, deployment: str) -> Device
     ports = _ports_of(connection, [instance["id"] for instance in staying])
     specs = {
         instance["id"]: spec_from(instance["wanted"]["spec"])
-        for instance in staying
+        for instance in instances
         if instance["wanted"].get("spec")
     }
-    routes = tuple(dict.fromkeys(route for spec in specs.values() for route in spec.routes))
+    routes = tuple(dict.fromkeys(route for instance in staying for route in specs[instance["id"]].routes))
     plugged: Mapping[str, Any] = observed.get("interfaces") or {}
-    interfaces = tuple(interface_from(plugged[port.id]) for port in ports if port.id in plugged)
+    interfaces = tuple(interface_from(plugged[port.id]["interface"]) for port in ports if port.id in plugged)
     agent, boot = _agent(connection, row["configurator"])
     nsd = Nsd(
         id=device_id,
@@ -209,7 +209,8 @@ def device(connection: sa.Connection, device_id: str, deployment: str) -> Device
         health_reason=health.get("reason") or "",
         bindings=tuple(_bound(instance, laid) for instance in instances),
     )
-    return DeviceView(snapshot, row, nsd, specs, interfaces, agent)
+    handed = {instance["id"]: instance["wanted"] for instance in instances}
+    return DeviceView(snapshot, row, nsd, specs, handed, interfaces, agent)
 
 
 def _bound(instance: Mapping[str, Any], laid: Mapping[str, Any]) -> Bound:

@@ -1,0 +1,193 @@
+"""Network service devices as a kind of converged object: does the steps of :mod:`nfp.manager.plan.device`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import sqlalchemy as sa
+from twisted.internet.interfaces import IReactorTime
+
+from nfp.manager.instruct import Instructor
+from nfp.manager.interfaces import ILifeCycleDriver
+from nfp.manager.plan import device as planner
+from nfp.manager.plan.decisions import Decision, Step
+from nfp.manager.plan.device import Policy, Told
+from nfp.manager.store import bindings, observations, snapshots
+from nfp.manager.store.outcome import Outcome, Recording
+from nfp.manager.store.snapshots import DeviceView
+from nfp.manager.store.tables import NetworkServiceDevice
+from nfp.model.devices import PluggedInterface, Port
+from nfp.model.states import BackendStatus, DeviceStatus
+
+_LOUD = (DeviceStatus.DOWN, DeviceStatus.ERROR)
+"""States of a device that its services have to hear of, coming and going."""
+
+
+class DeviceKind:
+    """Converges devices.
+
+    :param driver: the lifecycle driver, whose blocking parts run in threads already.
+    :param instructor: tells the configurator.
+    :param policy: gives the times in force at a moment.
+    """
+
+    prefix = "device"
+    table: Any = NetworkServiceDevice.__table__
+
+    def __init__(
+        self,
+        driver: ILifeCycleDriver,
+        instructor: Instructor,
+        deployment: str,
+        policy: Callable[[float], Policy],
+        clock: IReactorTime,
+    ) -> None:
+        self._driver = driver
+        self._instructor = instructor
+        self._deployment = deployment
+        self._policy = policy
+        self._clock = clock
+
+    def read(self, connection: sa.Connection, object_id: str) -> DeviceView | None:
+        """Read the device's snapshot."""
+        return snapshots.device(connection, object_id, self._deployment)
+
+    def row(self, view: DeviceView) -> dict[str, Any]:
+        """The device's row."""
+        return view.row
+
+    def decide(self, view: DeviceView, now: float) -> Decision:
+        """Ask the planner."""
+        return planner.plan(view.snapshot, now, self._policy(now))
+
+    def describe(self, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
+        """What the device is doing is its description."""
+        if (row["status"], row["status_description"] or "") == (decision.status, decision.description):
+            return {}
+        return {"status": decision.status, "status_description": decision.description}
+
+    def announce(self, connection: sa.Connection, row: dict[str, Any], changed: dict[str, Any]) -> list[str]:
+        """Services hear when their device fails, goes down or comes back."""
+        status = changed.get("status", row["status"])
+        loud = status != row["status"] and (status in _LOUD or row["status"] in _LOUD)
+        if not loud and not (changed.get("failure") and changed["failure"] != row["failure"]):
+            return []
+        service_ids = bindings.services_of(connection, row["id"])
+        bindings.bump_services(connection, service_ids)
+        return [f"service:{name}" for name in service_ids]
+
+    async def perform(self, step: Step, view: DeviceView, fence: int) -> Recording:
+        """Do one step."""
+        match step:
+            case planner.CreateNsd():
+                return await self._create(view)
+            case planner.Inspect():
+                return await self._inspect(view)
+            case planner.Plug(port_id):
+                return await self._plug(view, port_id)
+            case planner.Unplug(port_id):
+                return await self._unplug(view, port_id)
+            case planner.DeleteNsd():
+                await self._driver.delete_nsd(view.nsd)
+                return observations.recorded({"created": False, "interfaces": {}, "monitor": None})
+            case planner.DropBinding(instance_id):
+                return _drop(instance_id)
+            case planner.RemoveDevice():
+                return _remove
+        return await self._tell(step, view, fence)
+
+    async def _create(self, view: DeviceView) -> Recording:
+        created = await self._driver.create_nsd(view.nsd)
+        ports = {port.id: port for port in view.nsd.ports}
+        facts = {
+            "created": True,
+            "gone_seen": 0,
+            "backend": BackendStatus.ACTIVE if created.answering else BackendStatus.BUILDING,
+            "backend_reason": "",
+            "inspected_at": self._clock.seconds(),
+            "answering": created.answering,
+            "interfaces": {
+                interface.port_id: _laid(interface, ports[interface.port_id])
+                for interface in created.interfaces
+            },
+        }
+        columns = {"backend_id": created.backend_id, "management_address": created.management_address}
+        return observations.recorded(facts, columns)
+
+    async def _inspect(self, view: DeviceView) -> Recording:
+        found = await self._driver.get_nsd_status(view.nsd)
+        now = self._clock.seconds()
+        if found.status != BackendStatus.GONE:
+            facts = {
+                "backend": found.status,
+                "backend_reason": found.reason,
+                "inspected_at": now,
+                "gone_seen": 0,
+            }
+            return observations.recorded(facts)
+        if not view.row["observed"].get("gone_seen"):
+            return observations.recorded({"gone_seen": 1}, note="not found; looking again")
+        return observations.lost
+
+    async def _plug(self, view: DeviceView, port_id: str) -> Recording:
+        port = next(port for port in view.nsd.ports if port.id == port_id)
+        interface = await self._driver.plug_nsd_interface(view.nsd, port)
+        return observations.plugged(port_id, _laid(interface, port))
+
+    async def _unplug(self, view: DeviceView, port_id: str) -> Recording:
+        laid = view.row["observed"]["interfaces"][port_id]
+        port = Port(**{**laid["port"], "addresses": tuple(laid["port"]["addresses"])})
+        await self._driver.unplug_nsd_interface(view.nsd, port)
+        return observations.plugged(port_id, None)
+
+    async def _tell(self, step: Step, view: DeviceView, fence: int) -> Recording:
+        order = (fence, view.snapshot.revision)
+        match step:
+            case planner.TellMonitor():
+                told = await self._instructor.monitor(view, order)
+                return observations.told("monitor", told)
+            case planner.TellConfig(key):
+                told = await self._instructor.configure(view, order, key)
+                return observations.told("config", _over(view.snapshot.config, told))
+            case planner.TellService(instance_id, key):
+                told = await self._instructor.serve(view, order, instance_id, key)
+                known = next(
+                    bound.told for bound in view.snapshot.bindings if bound.instance_id == instance_id
+                )
+                return observations.told_instance(instance_id, "told", _over(known, told))
+            case planner.TellRemoval(instance_id):
+                told = await self._instructor.remove(view, order, instance_id)
+                return observations.told_instance(instance_id, "removing", told)
+            case planner.TellClear():
+                await self._instructor.clear(view, order)
+                return observations.recorded({"config": None})
+            case planner.TellMonitorRemoval():
+                await self._instructor.end_monitor(view, order)
+                return observations.recorded({"monitor": None})
+        raise TypeError(f"no such step: {step!r}")
+
+
+def _over(known: Told, told: Told) -> Told:
+    """What is told now, over what is known to be in place from before."""
+    return replace(told, applied=known.applied, applied_about=known.applied_about)
+
+
+def _laid(interface: PluggedInterface, port: Port) -> Mapping[str, Any]:
+    return {"interface": asdict(interface), "port": asdict(port)}
+
+
+def _drop(instance_id: str) -> Recording:
+    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        service_ids = observations.service_of(connection, instance_id)
+        bindings.drop_instance(connection, instance_id)
+        bindings.bump_services(connection, service_ids)
+        return Outcome({}, [f"service:{name}" for name in service_ids])
+
+    return record
+
+
+def _remove(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+    service_ids = bindings.remove_device(connection, row["id"])
+    return Outcome({}, [f"service:{name}" for name in service_ids], gone=True)

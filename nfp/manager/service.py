@@ -1,0 +1,172 @@
+"""The manager's listener process: RPC in, events to the workers (``design.md`` section 2)."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from nfp.daemon.ready import Ready
+from nfp.daemon.threads import Threads
+from nfp.manager.config import ManagerSettings
+from nfp.manager.store import history, migrate, rows
+from nfp.manager.store.engine import Store, make_engine
+from nfp.manager.store.tables import ManagerHost, NetworkService, NetworkServiceDevice
+from nfp.process.interfaces import IPoolOwner
+from nfp.process.listener import Listener
+from nfp.process.pool import Unheeding, WorkerPool
+from nfp.process.registry import load_modules
+from nfp.rpc.connection import RpcConnection
+from nfp.rpc.envelope import Request
+from nfp.rpc.errors import NoSuchMethod
+from nfp.rpc.server import RpcServer
+
+TOPIC = "nfp-service-manager"
+MODULES = "nfp.manager_modules"
+READER = "nfp.manager.config:read"
+
+_TABLES: dict[str, Any] = {"service": NetworkService.__table__, "device": NetworkServiceDevice.__table__}
+_HOSTS: Any = ManagerHost.__table__
+
+
+@implementer(IPoolOwner)
+class Owner(Unheeding):
+    """Has a fresh worker's keys found again, and keeps in the store what is held.
+
+    :ivar pool: set once the pool is made.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.pool: WorkerPool | None = None
+
+    def on_started(self, index: int) -> None:
+        """What only the dead worker knew is in the store: sweep it."""
+        if self.pool is not None:
+            self.pool.wake("sweep:manager")
+
+    def on_held(self, key: str, why: str) -> None:
+        """A key that kills its workers is an object that is held, for all to see."""
+        _ = Deferred.fromCoroutine(self._hold(key, why))
+
+    async def _hold(self, key: str, why: str) -> None:
+        prefix, _, object_id = key.partition(":")
+        if prefix in _TABLES:
+            await self._store.write(_hold, _TABLES[prefix], object_id, why)
+
+
+class Manager(Service):
+    """Starts in order: schema, host registration, workers, and only then the consumers.
+
+    :param reactor: of the process.
+    :param files: the configuration files, read again by each worker.
+    :param ready: told when requests are taken.
+    """
+
+    name = "manager"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: ManagerSettings, files: Sequence[str], ready: Ready) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._ready = ready
+        self._threads = Threads(reactor, 2)
+        self._store = Store(make_engine(settings.database, 2), self._threads, reactor)
+        owner = Owner(self._store)
+        self._pool = owner.pool = WorkerPool(
+            reactor,
+            MODULES,
+            files,
+            settings.workers,
+            reader=READER,
+            modules=settings.modules,
+            owner=owner,
+            component="nfp-manager",
+            stop_timeout=settings.graceful_shutdown_timeout,
+        )
+        modules = load_modules(MODULES, settings, settings.modules)
+        self._listener = Listener(self._pool, modules)
+        self._connection = RpcConnection(reactor, settings.broker, settings.rpc)
+        self._server = RpcServer(
+            self._connection,
+            TOPIC,
+            settings.host,
+            self._dispatch,
+            durable=settings.rpc.own_queues_durable,
+            prefetch=settings.rpc_prefetch,
+            patience=settings.graceful_shutdown_timeout,
+        )
+
+    def startService(self) -> None:
+        """Begin; what fails for good ends the process with its reason in the journal."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._threads.start()
+        self._ready.startService()
+        starting = Deferred.fromCoroutine(self._start())
+        _ = starting.addErrback(self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more, finish or hand back what is in hand, let go."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._ready.stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        await self._threads.call(migrate.check, self._settings.database)
+        await self._store.write(_register, self._settings.host, uuid.uuid4().hex)
+        self._pool.startService()
+        await self._pool.when_started()
+        self._connection.startService()
+        self._server.startService()
+        await self._server.when_ready()
+        self._ready.tell()
+        self._log.info("ready: {methods} RPC methods", methods=len(self._listener.methods))
+
+    def _failed(self, failure: Any) -> None:
+        self._log.failure("the manager cannot start", failure)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    async def _stop(self) -> None:
+        for part in (self._server, self._pool, self._connection):
+            if part.running:
+                await part.stopService()
+        await self._store.dispose()
+        self._threads.stop()
+
+    async def _dispatch(self, request: Request) -> object:
+        if request.method not in self._listener.methods:
+            raise NoSuchMethod(request.method)
+        envelope = {
+            "unique_id": request.unique_id,
+            "timestamp": request.timestamp,
+            "is_call": request.is_call,
+        }
+        context = (
+            {"request_id": request.context.get("request_id")} if request.context.get("request_id") else {}
+        )
+        return await self._listener.handle(request.method, request.args, envelope, context)
+
+
+def _register(connection: sa.Connection, host: str, boot_id: str) -> None:
+    now = time.time()
+    values = {"boot_id": boot_id, "started_at": now, "seen_at": now}
+    if rows.first(connection, sa.select(_HOSTS).where(_HOSTS.c.host == host)) is None:
+        connection.execute(sa.insert(_HOSTS).values(host=host, **values))
+    else:
+        connection.execute(sa.update(_HOSTS).where(_HOSTS.c.host == host).values(**values))
+
+
+def _hold(connection: sa.Connection, table: Any, object_id: str, why: str) -> None:
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == object_id)
+        .values(held=f"it killed its worker three times: {why}"[:4096], revision=table.c.revision + 1)
+    )
+    history.add(connection, object_id, "held", why)

@@ -1,0 +1,114 @@
+"""What the steps of a device store: facts about it, and what its configurator was told.
+
+Facts live in the ``observed`` document of the row; every change is made on the row as it is in the
+recording transaction, for notifications change it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from nfp.manager.plan.device import Told
+from nfp.manager.store import bindings, rows
+from nfp.manager.store.outcome import Outcome, Recording
+from nfp.manager.store.tables import AgentRecord, NetworkServiceInstance, PortInfo
+
+_INSTANCES: Any = NetworkServiceInstance.__table__
+_PORTS: Any = PortInfo.__table__
+_AGENTS: Any = AgentRecord.__table__
+
+
+def recorded(facts: Mapping[str, Any], columns: Mapping[str, Any] | None = None, note: str = "") -> Recording:
+    """Record facts about the device, and columns of its row."""
+
+    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        address = (columns or {}).get("management_address")
+        if address is not None:
+            connection.execute(
+                sa.update(_PORTS).where(_PORTS.c.id == row["mgmt_port_id"]).values(addresses=[address])
+            )
+        return Outcome({"observed": {**row["observed"], **facts}, **(columns or {})}, note=note)
+
+    return record
+
+
+def lost(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+    """Record that the device is gone: it has to be made and told again."""
+    kept = {name: value for name, value in row["observed"].items() if name == "flavor"}
+    for instance in rows.every(connection, sa.select(_INSTANCES).where(_INSTANCES.c.nsd_id == row["id"])):
+        connection.execute(sa.update(_INSTANCES).where(_INSTANCES.c.id == instance["id"]).values(observed={}))
+    return Outcome({"observed": kept, "backend_id": None}, note="the device is gone")
+
+
+def plugged(port_id: str, laid: Mapping[str, Any] | None) -> Recording:
+    """Record an interface that was plugged, or (``None``) unplugged."""
+
+    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        interfaces = {
+            name: value for name, value in row["observed"].get("interfaces", {}).items() if name != port_id
+        }
+        if laid is not None:
+            interfaces[port_id] = laid
+        return Outcome({"observed": {**row["observed"], "interfaces": interfaces}}, note=f"port {port_id}")
+
+    return record
+
+
+def told(name: str, what: Told) -> Recording:
+    """Record what the configurator was told about the device itself (``monitor`` or ``config``)."""
+
+    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        _know_boot(connection, row["configurator"], what.boot)
+        return Outcome({"observed": {**row["observed"], name: asdict(what)}}, note=_note(what))
+
+    return record
+
+
+def told_instance(instance_id: str, name: str, what: Told) -> Recording:
+    """Record what the configurator was told about a service (``told`` or ``removing``)."""
+
+    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        _know_boot(connection, row["configurator"], what.boot)
+        instance = rows.first(
+            connection, sa.select(_INSTANCES).where(_INSTANCES.c.id == instance_id).with_for_update()
+        )
+        if instance is None:
+            return Outcome({})
+        observed = {**instance["observed"], name: asdict(what)}
+        connection.execute(
+            sa.update(_INSTANCES).where(_INSTANCES.c.id == instance_id).values(observed=observed)
+        )
+        wake = []
+        if what.refused is not None:
+            bindings.bump_services(connection, [instance["network_service_id"]])
+            wake.append(f"service:{instance['network_service_id']}")
+        return Outcome({}, wake, note=_note(what))
+
+    return record
+
+
+def service_of(connection: sa.Connection, instance_id: str) -> list[str]:
+    """The service of an instance, as a list of one or none."""
+    query = sa.select(_INSTANCES.c.network_service_id).where(_INSTANCES.c.id == instance_id)
+    return list(connection.execute(query).scalars())
+
+
+def _note(what: Told) -> str:
+    if what.refused is not None and what.refused == what.key:
+        return f"refused: {what.refusal}"
+    return f"order {list(what.order)}"
+
+
+def _know_boot(connection: sa.Connection, configurator: str, boot: str | None) -> None:
+    """An answer may bring a configurator's new boot id before its agent's next report does."""
+    for agent in rows.every(connection, sa.select(_AGENTS).with_for_update()):
+        known = agent["configurators"]
+        if any(item["name"] == configurator and item.get("boot_id") != boot for item in known):
+            changed = [{**item, "boot_id": boot} if item["name"] == configurator else item for item in known]
+            connection.execute(
+                sa.update(_AGENTS).where(_AGENTS.c.host == agent["host"]).values(configurators=changed)
+            )
