@@ -63,6 +63,8 @@ setup(
             "lab_attach = nfp.embedded.commands:LabAttach",
             "lab_run = nfp.embedded.commands:LabRun",
             "lab_detach = nfp.embedded.commands:LabDetach",
+            "database_upgrade = nfp.manager.store.commands:Upgrade",
+            "database_check = nfp.manager.store.commands:Check",
         ],
     },
     classifiers=[
