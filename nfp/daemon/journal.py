@@ -124,13 +124,13 @@ def line(event: LogEvent, component: str) -> str:
             continue
         record[f"{name}_" if name in _NAMES else name] = value
     try:
-        return json.dumps(record, default=_shown)
-    except (TypeError, ValueError, RecursionError):  # a key that is no text, a circle
+        return json.dumps(record, default=_shown, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):  # a key that is no text, a circle, infinity
         return json.dumps({name: _plain(value) for name, value in record.items()})
 
 
 def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, str | int | float) else _shown(value)
+    return value if value is None or isinstance(value, str | int) else _shown(value)
 
 
 def _time(seconds: float | None) -> str | None:
