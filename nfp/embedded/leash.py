@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
     parent, namespace, *program = argv
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+    os.setsid()  # a Ctrl-C in the terminal is for the supervisor, which stops everything in order
     if os.getppid() != int(parent):  # it died before the leash was on
         sys.exit(1)
     if namespace != _NO_NAMESPACE:

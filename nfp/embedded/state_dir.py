@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from nfp.model.errors import Invalid
@@ -37,11 +38,11 @@ class StateDir:
     def management_prefix(self) -> str:
         """The unique local IPv6 prefix of the service management network, without ``/64``."""
         digits = hashlib.sha256(f"management {self.root}".encode()).hexdigest()
-        return f"fd{digits[:2]}:{digits[2:6]}:{digits[6:10]}:0::"
+        return str(IPv6Address(f"fd{digits[:2]}:{digits[2:6]}:{digits[6:10]}::"))
 
     def management_address(self, last: int) -> str:
         """An address on the service management network: 1 is the router, 2 the configurator."""
-        return f"{self.management_prefix}{last:x}"
+        return str(IPv6Address(self.management_prefix) + last)
 
     # Namespaces
 
