@@ -153,7 +153,7 @@ class Link:
                 raise
             except NfpError as problem:
                 self._lost(problem)
-            except Exception:
+            except Exception:  # noqa: BLE001 -- a poll that ended would be silence for ever
                 _log.failure("the poll of {configurator} failed", configurator=self.configurator.name)
                 self._lost(Transient("the agent could not read its answer; see the agent's log"))
             pause = self._retry * (1 + self._jitter() / 4)

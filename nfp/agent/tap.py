@@ -78,7 +78,7 @@ def makeService(options: Options) -> IService:
         collector,
         _ReadyWith(server, Ready(reactor, options["ready-file"])),
     ):
-        service.setServiceParent(process)
+        service.setServiceParent(process)  # type: ignore[no-untyped-call]
     return process
 
 
