@@ -89,6 +89,8 @@ class Runtime(Service):
             except (Transient, Invalid) as error:
                 # It stays in the store: whoever makes the namespace again says so over the control socket.
                 self.log.warn("device {nsd_id} is not served: {reason}", nsd_id=nsd_id, reason=error.reason)
+        # Never before the other services have started, even when there is nothing to serve.
+        await deferLater(self._reactor, 0.0)
         self.started.callback(None)
 
     def stopService(self) -> Deferred[None]:
