@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nfp.daemon import journal
 from nfp.manager.plan.decisions import Decision, Step, Wait, backoff, cleared
 from nfp.manager.store import history, leases, rows
 from nfp.manager.store.engine import Store
@@ -104,7 +105,8 @@ class Converger(Generic[V]):
         if view is None or fence is None:
             return RunAgain(self._seconds)
         try:
-            return await self._loop(object_id, fence, view)
+            with journal.bind(self._kind.row(view)["request_id"]):
+                return await self._loop(object_id, fence, view)
         except LeaseLost:
             self._log.warn("lease of {key} lost", key=key)
             return RunAgain(self._seconds)

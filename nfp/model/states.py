@@ -14,6 +14,8 @@ class ServiceStatus(StrEnum):
     ACTIVE = "ACTIVE"
     DOWN = "DOWN"
     ERROR = "ERROR"
+    DELETED = "DELETED"
+    """Only ever seen in the last notification: the row is removed with it."""
 
 
 class DeviceStatus(StrEnum):

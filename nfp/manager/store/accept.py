@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nfp.daemon.journal import request_id
 from nfp.manager.directory.register import remember
 from nfp.manager.registers import Stamp, merge
 from nfp.manager.store import history, rows
@@ -275,6 +276,7 @@ def _pending(status: str) -> dict[str, Any]:
         "status_description": "",
         "status_revision": _SERVICES.c.status_revision + 1,
         "revision": _SERVICES.c.revision + 1,
+        "request_id": request_id.get(),
         "updated_at": time.time(),
     }
 
@@ -297,6 +299,7 @@ def _insert(
             stamps=stamps,
             status=ServiceStatus.PENDING_CREATE if failure is None else ServiceStatus.ERROR,
             status_description=failure or "",
+            request_id=request_id.get(),
             created_at=now,
             updated_at=now,
             **more,

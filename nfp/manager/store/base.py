@@ -57,7 +57,8 @@ class Converged:
     ``revision`` rises with every fact, wanted or observed (I3); the object is unsettled while it is
     above ``converged_revision`` (I4).  The lease says who may act, ``fence`` which taking this is (I5).
     ``attempts`` counts failures per step, so that backoff survives a crash; ``failure`` is a reason that
-    stops work until a new fact arrives; ``wake_at`` is when a waiting object wants to be looked at.
+    stops work until a new fact arrives; ``wake_at`` is when a waiting object wants to be looked at;
+    ``request_id`` is the last request that wanted something of it, which the work's log lines bear.
     """
 
     revision: Mapped[int] = mapped_column(sa.BigInteger, default=1)
@@ -71,5 +72,6 @@ class Converged:
     failure: Mapped[str | None] = mapped_column(sa.Text)
     waiting_for: Mapped[str | None] = mapped_column(sa.Text)
     wake_at: Mapped[float | None] = mapped_column(sa.Double)
+    request_id: Mapped[str | None] = mapped_column(sa.String(255))
     created_at: Mapped[float] = mapped_column(sa.Double)
     updated_at: Mapped[float] = mapped_column(sa.Double)

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nfp.daemon.journal import request_id
 from nfp.manager.store import rows
 from nfp.manager.store.tables import (
     InstancePort,
@@ -168,10 +169,11 @@ def remove_device(connection: sa.Connection, device_id: str) -> list[str]:
 
 
 def bump_device(connection: sa.Connection, device_id: str) -> None:
-    """A new fact about a device (I3)."""
-    connection.execute(
-        sa.update(_DEVICES).where(_DEVICES.c.id == device_id).values(revision=_DEVICES.c.revision + 1)
-    )
+    """A new fact about a device (I3), due to the request that is being worked on."""
+    values: dict[str, Any] = {"revision": _DEVICES.c.revision + 1}
+    if request_id.get() is not None:
+        values["request_id"] = request_id.get()
+    connection.execute(sa.update(_DEVICES).where(_DEVICES.c.id == device_id).values(**values))
 
 
 def bump_services(connection: sa.Connection, service_ids: list[str]) -> None:
