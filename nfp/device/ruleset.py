@@ -86,12 +86,11 @@ def counters_of(firewall: Mapping[str, Any]) -> list[Counter]:
     for place, rule in enumerate(rules_of(firewall)):
         key = rule["id"] or canonical({**rule, "id": None})
         again = seen[key] = seen.get(key, -1) + 1
-        name = hashlib.sha256(f"{key}\0{again}".encode()).hexdigest()[:16]
-        label = next(
-            label for label in (rule["id"], rule["name"], f"rules[{place}]") if label and label not in labels
-        )
+        name = f"c_{hashlib.sha256(f'{key}{chr(0)}{again}'.encode()).hexdigest()[:16]}"
+        candidates = (rule["id"], rule["name"], f"rules[{place}]", name)
+        label = next(label for label in candidates if label and label not in labels)
         labels.add(label)
-        found.append(Counter(f"c_{name}", label))
+        found.append(Counter(name, label))
     return found
 
 
