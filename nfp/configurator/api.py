@@ -78,6 +78,7 @@ class Api:
                 "boot_id": self._outbox.boot_id,
                 "running": self._intake.running,
                 "notifications": len(self._outbox),
+                "pollers": self._outbox.pollers,
                 "dropped_health_reports": self._outbox.dropped,
                 **self._health(),
             },

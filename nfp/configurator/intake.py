@@ -20,6 +20,7 @@ from nfp.model.requests import (
     CREATE_SERVICE_CONFIG,
     DELETE_HEALTHMONITOR,
     DELETE_SERVICE_CONFIG,
+    NOTIFICATIONS,
     device_of,
 )
 from nfp.model.schemas import check
@@ -113,7 +114,7 @@ class Intake(Unheeding, Generic[W]):
 
     def on_emit(self, index: int, name: str, payload: object) -> None:
         """Take what a module in a worker tells unasked."""
-        if name != EMITTED or not isinstance(payload, Mapping):
+        if name != EMITTED or not isinstance(payload, Mapping) or payload.get("kind") not in NOTIFICATIONS:
             self.log.error("worker {index} emitted {name}, which nobody expects", index=index, name=name)
             return
         self._outbox.append(payload)

@@ -8,7 +8,8 @@ import signal
 from typing import Any
 
 from twisted.internet import reactor  # noqa: TID251 -- real processes need the real one
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, ensureDeferred
+from twisted.internet.task import deferLater
 
 from nfp.model.errors import Invalid, Stale, Transient
 from nfp.rest.errors import Forbidden
@@ -143,6 +144,21 @@ class Lives(ConfiguratorCase):
         # The old acknowledgement means nothing to the new boot.
         await self.watch(client, device)
         await self.verdict(client, "UP")
+
+    async def test_a_poller_that_hangs_up_is_forgotten(self) -> None:
+        await self.start()
+        client = self.client()
+        await self.poll(client, wait=0)
+        waiting = ensureDeferred(self.poll(self.client(), wait=60))
+
+        async def pollers(count: int) -> None:
+            while (await client.request("GET", "/healthcheck"))[1]["pollers"] != count:
+                await deferLater(reactor, 0.05)
+
+        await pollers(1)
+        waiting.addErrback(lambda failure: failure.trap(CancelledError))
+        waiting.cancel()
+        await pollers(0)
 
     async def test_a_stopping_configurator_sends_its_pollers_home(self) -> None:
         process = await self.start()

@@ -321,6 +321,13 @@ class Notifications(ApiCase):
         self.assertEqual((answer["boot_id"], answer["running"], answer["notifications"]), ("b1", 0, 1))
 
 
+class Emitting(ApiCase):
+    def test_what_no_notification_is_is_not_told(self) -> None:
+        for name, payload in (("notification", {"kind": "gossip"}), ("notification", []), ("gossip", {})):
+            self.intake.on_emit(0, name, payload)
+        self.assertEqual(self.get()["notifications"], [])
+
+
 class Strangers(ApiCase):
     def who(self, request: object) -> str:
         raise Forbidden("not you")
