@@ -61,6 +61,7 @@ class Nfp(App):
     """
 
     NAME = "nfp"
+    DEFAULT_VERBOSE_LEVEL = 0  # warnings only: libraries are talkative
 
     def __init__(self, environ: Mapping[str, str], **streams: Any) -> None:
         self.environ = environ
@@ -77,7 +78,9 @@ class Nfp(App):
     ) -> Any:
         """Options that come before the command."""
         built = super().build_option_parser(description, version, argparse_kwargs)
-        parser = _Parser(description=description, add_help=False, parents=[built], allow_abbrev=False)
+        parser = _Parser(
+            prog=self.NAME, description=description, add_help=False, parents=[built], allow_abbrev=False
+        )
         parser.add_argument(
             "--config",
             "--config-file",
@@ -121,7 +124,7 @@ class Nfp(App):
 
     def interact(self) -> None:
         """Without a command there is nothing to do but help."""
-        self.parser.print_help(self.stderr)
+        self.run_subcommand(["help"])
         raise SystemExit(2)
 
 

@@ -41,6 +41,14 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def _sort_key(text: str) -> str:
+    """``name:desc``, as OpenStack's clients have it, to the manager's ``-name``."""
+    name, _, direction = text.partition(":")
+    if direction not in ("", "asc", "desc"):
+        raise CommandFailed(f"--sort: {text}: expected asc or desc after the colon")
+    return f"-{name}" if direction == "desc" else name
+
+
 class List(_Operating, Lister):
     """List network services."""
 
@@ -52,7 +60,7 @@ class List(_Operating, Lister):
                 _option(name), metavar=name.upper(), action="append", help=f"only with this {name}"
             )
         parser.add_argument(
-            "--sort", metavar="ATTRIBUTE", action="append", default=[], help="-ATTRIBUTE: descending"
+            "--sort", metavar="ATTRIBUTE", action="append", default=[], help="ATTRIBUTE:desc for descending"
         )
         parser.add_argument("--limit", metavar="N", type=int, help="show at most N")
         parser.add_argument("--marker", metavar="ID", help="begin after this one")
@@ -65,9 +73,10 @@ class List(_Operating, Lister):
         paged = parsed_args.limit is not None or parsed_args.marker is not None
 
         async def work(manager: Manager, clock: Any) -> list[Service]:
+            sort = [_sort_key(text) for text in parsed_args.sort]
             if paged:
-                return await manager.page(filters, parsed_args.sort, parsed_args.limit, parsed_args.marker)
-            return await manager.every(filters, parsed_args.sort)
+                return await manager.page(filters, sort, parsed_args.limit, parsed_args.marker)
+            return await manager.every(filters, sort)
 
         shown = (*COLUMNS, *(MORE_COLUMNS if parsed_args.long else ()))
         found = self.app.bridge(parsed_args).run(work)
