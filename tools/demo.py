@@ -6,10 +6,12 @@ failure names the part that failed, shows what the logs say, and the exit status
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -26,7 +28,9 @@ BIN = Path(sys.executable).parent
 sys.path.insert(0, str(ROOT))
 
 from nfp.embedded.state_dir import StateDir  # noqa: E402 - after the path is right
+from nfp.manager.lifecycle.control import DeviceControl  # noqa: E402
 from nfp.netns import namespaces  # noqa: E402
+from nfp.netns.inside import connect_inside  # noqa: E402
 
 READY_SECONDS = 150.0
 SETTLE_SECONDS = 60.0
@@ -96,7 +100,13 @@ class Caller:
 
     def __init__(self, state: StateDir) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tools" / "demo_client.py"), str(state.transport_url)],
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                str(ROOT / "tools" / "demo_client.py"),
+                str(state.transport_url),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -287,16 +297,29 @@ class Demo:
         say(f"   port {blocked}: no answer")
 
     def counters(self) -> None:
-        """Ask the kernel what the firewall has counted."""
-        (device,) = self.devices()
-        listed = subprocess.run(
-            ["ip", "netns", "exec", device, "nft", "-j", "list", "counters"], capture_output=True, check=True
-        )
-        found = [item["counter"] for item in json.loads(listed.stdout)["nftables"] if "counter" in item]
-        for counter in found:
-            say(f"   {counter['name']:<40} {counter['packets']:>6} packets {counter['bytes']:>8} bytes")
-        if not any(counter["packets"] for counter in found):
+        """Ask the device what the firewall has counted, as the configurator would."""
+        (address, port), certificates = self.device(), self.state.pki
+        context = ssl.create_default_context(cafile=certificates / "ca.pem")
+        context.load_cert_chain(certificates / "configurator.service.pem")
+        (name,) = certificates.glob("device.*.pem")
+        plain = connect_inside(self.state.configurator, address, port, 5.0)
+        connection = http.client.HTTPConnection(address, port)
+        connection.sock = context.wrap_socket(plain, server_hostname=name.stem)
+        connection.request("GET", f"/v1/services/{self._service}")
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+        connection.close()
+        if answer.status != http.client.OK:
+            raise DemoFailed(f"the device answers {answer.status}: {told}")
+        for rule, counted in told["counters"].items():
+            say(f"   {rule:<24} {counted['packets']:>6} packets {counted['bytes']:>8} bytes")
+        if not any(counted["packets"] for counted in told["counters"].values()):
             raise DemoFailed("no rule has counted a packet")
+
+    def device(self) -> tuple[str, int]:
+        """Management address of the one device, by the device runtime's own word."""
+        (told,) = DeviceControl(str(self.state.device_socket), 5.0).served().values()
+        return told["address"], told["port"]
 
     def stop(self) -> None:
         """Detach the hosts and stop ``nfp up`` by SIGTERM."""

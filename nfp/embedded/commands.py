@@ -1,4 +1,7 @@
-"""Commands of ``nfp`` for the embedded deployment: ``up``, ``lab attach``, ``lab run``, ``lab detach``."""
+"""Commands of ``nfp`` for the embedded deployment: ``up``, ``lab attach``, ``lab run``, ``lab detach``.
+
+Each imports what it needs when it runs: ``lab run`` must not wait for database and reactor.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import sys
 
 from cliff.command import Command
 
-from nfp.embedded import lab
 from nfp.embedded.state_dir import StateDir
 
 STATE_DIR_HELP = "Directory of the deployment: files, logs, sockets."
@@ -31,7 +33,7 @@ class Up(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Run until told to stop."""
-        from nfp.embedded.tap import main  # brings the reactor in; no other command needs it
+        from nfp.embedded.tap import main
 
         return main(parsed_args.state_dir, parsed_args.config, sys.stdout, sys.stderr)
 
@@ -55,6 +57,8 @@ class LabAttach(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Attach it, and say where it is."""
+        from nfp.embedded import lab
+
         state = StateDir.at(parsed_args.state_dir)
         wanted = lab.host(
             state,
@@ -87,11 +91,13 @@ class LabRun(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Become the command."""
+        from nfp.embedded.entering import enter
+
         command = list(parsed_args.command)
         if command[:1] == ["--"]:
             command = command[1:]
         sys.stdout.flush()
-        lab.enter(StateDir.at(parsed_args.state_dir), parsed_args.name, command)
+        enter(StateDir.at(parsed_args.state_dir), parsed_args.name, command)
 
 
 class LabDetach(Command):
@@ -105,5 +111,7 @@ class LabDetach(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Detach it."""
+        from nfp.embedded import lab
+
         lab.detach(StateDir.at(parsed_args.state_dir), parsed_args.name)
         self.app.stdout.write(f"{parsed_args.name} is detached\n")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address, ip_interface
-from typing import NoReturn
 from uuid import NAMESPACE_OID, uuid5
 
 from nfp.embedded import topology
@@ -113,26 +110,6 @@ def attach(state: StateDir, wanted: Host) -> str:
         raise Invalid(f"this does not fit together: {error}") from error
     _register(state, wanted)
     return namespace
-
-
-def enter(state: StateDir, name: str, command: Sequence[str]) -> NoReturn:
-    """Become *command* inside the host's namespace; standard streams and exit status are its own.
-
-    :raises NotFound: no host of that name is attached, or there is no such command.
-    """
-    if not command:
-        raise Invalid("expected a command after --", field="COMMAND")
-    namespace = state.lab(name)
-    try:
-        entrance = namespaces.open_file(namespace)
-    except FileNotFoundError:
-        raise NotFound(f"no lab host {name} is attached in {state.root}") from None
-    namespaces.enter(entrance, namespace)  # this very process: nothing of ours is left after exec
-    os.close(entrance)
-    try:
-        os.execvp(command[0], list(command))  # noqa: S606 - a list, no shell
-    except OSError as error:
-        raise NotFound(f"{command[0]}: {error.strerror}") from None
 
 
 def detach(state: StateDir, name: str) -> None:
