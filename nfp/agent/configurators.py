@@ -109,6 +109,7 @@ class Link:
         self._jitter = jitter
         self._bell = Bell()
         self._retry = FIRST_RETRY
+        self._closed = False
         self.configurator = configurator
         self.inbox = Inbox()
         self.standing = Standing()
@@ -142,8 +143,12 @@ class Link:
         return {"error": {"code": problem.code, "message": problem.reason, "field": problem.field}}
 
     async def run(self) -> None:
-        """Poll, until cancelled."""
-        while True:
+        """Poll, until cancelled.
+
+        Work that runs at the moment cannot be cancelled, and whoever hears our news may end us:
+        therefore :meth:`close` also leaves a mark.
+        """
+        while not self._closed:
             try:
                 await self._wait_for_room()
                 await self._poll()
@@ -156,6 +161,8 @@ class Link:
             except Exception:  # noqa: BLE001 -- a poll that ended would be silence for ever
                 _log.failure("the poll of {configurator} failed", configurator=self.configurator.name)
                 self._lost(Transient("the agent could not read its answer; see the agent's log"))
+            if self._closed:
+                return
             pause = self._retry * (1 + self._jitter() / 4)
             self._retry = min(self._retry * GROWTH, self._settings.longest_retry)
             await self._bell.wait(self._reactor, pause)
@@ -212,7 +219,8 @@ class Link:
         return True
 
     async def close(self) -> None:
-        """Close connections that are kept."""
+        """Poll no more, and close connections that are kept."""
+        self._closed = True
         await self._requests.close()
         await self._polls.close()
 
@@ -279,10 +287,11 @@ class Configurators(Service):
 
     async def _stop(self) -> None:
         polls, self._polls = self._polls, []
+        closing = [Deferred.fromCoroutine(link.close()) for link in self]
         for poll in polls:
             poll.cancel()
-        for link in self:
-            await link.close()
+        for one in closing:
+            await one
 
 
 def dialled(reactor: Any, settings: AgentSettings, one: ConfiguratorSettings, size: int) -> JsonClient:

@@ -118,7 +118,7 @@ class JsonClient:
         except defer.TimeoutError:
             raise Transient(f"{self._base} did not answer {method} {path} within {seconds:g} s") from None
         except _UNREACHABLE as problem:
-            if isinstance(_innermost(problem), defer.CancelledError):
+            if _was_cancelled(problem):
                 raise defer.CancelledError from None
             raise Transient(f"{self._base} cannot be reached: {_reason(problem)}") from problem
         if status < 400 or status in accept:
@@ -225,6 +225,12 @@ def _refusal(status: int, kind: str, data: bytes, what: str) -> NfpError:
 def _late(outcome: object, seconds: float) -> NoReturn:
     """Whatever a request ends with once its time is up, it was late."""
     raise defer.TimeoutError(seconds)
+
+
+def _was_cancelled(problem: BaseException) -> bool:
+    """Whether it was the caller who gave up; the abort of the connection is then a reason too."""
+    reasons = getattr(problem, "reasons", None) or ()
+    return isinstance(problem, defer.CancelledError) or any(_was_cancelled(one.value) for one in reasons)
 
 
 def _innermost(problem: BaseException) -> BaseException:

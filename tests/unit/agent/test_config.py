@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from nfp.agent.config import AgentSettings, ConfiguratorSettings, read
 from nfp.daemon.settings import SettingsError
 
-
 DEFAULT = "transport_url = rabbit://u:p@h:1/v\nhost = h1\n"
 
 

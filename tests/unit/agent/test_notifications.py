@@ -269,3 +269,14 @@ class NotificationTests(SynchronousTestCase):
         self.assertEqual(world.fakes["a"].held, [])
         self.assertEqual(world.fakes["a"].closed, 2)
         self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    def test_a_stop_that_a_notification_sets_off_ends_the_poll(self) -> None:
+        world = self.greeted()
+        asked = Deferred.fromCoroutine(world.collector.get_notifications({}, 20))
+        asked.addCallback(lambda _: world.configurators.stopService())
+        world.fakes["a"].tell("one")
+        self.successResultOf(asked)
+        before = len(world.fakes["a"].polls)
+        world.clock.pump([1.0] * 30)
+        self.assertEqual(len(world.fakes["a"].polls), before)
+        self.assertEqual(world.clock.getDelayedCalls(), [])
