@@ -25,7 +25,7 @@ T = TypeVar("T")
 Work = Callable[[Manager, Any], Awaitable[T]]
 """Gets the manager and the clock."""
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 GOODBYE_SECONDS = 3.0
 
 
