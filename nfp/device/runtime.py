@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 
 from nfp.daemon.inflight import InFlight
 from nfp.daemon.threads import Threads
@@ -214,8 +215,14 @@ def _to_its_end(work: Coroutine[Any, Any, T]) -> Deferred[T]:
     must stay taken until it has ended.
     """
     waiting: Deferred[T] = Deferred()
-    running = Deferred.fromCoroutine(work)
-    _ = running.addBoth(lambda result: None if waiting.called else waiting.callback(result))
+
+    def pass_on(result: T | Failure) -> None:
+        if not waiting.called:
+            waiting.callback(result)  # a Failure goes the errbacks' way
+        elif isinstance(result, Failure):
+            Runtime.log.failure("an operation failed whose caller had gone", result)
+
+    _ = Deferred.fromCoroutine(work).addBoth(pass_on)
     return waiting
 
 
