@@ -115,6 +115,10 @@ class Runtime(Service):
 
     async def _serve(self, nsd_id: str, namespace: str, address: str, port: int) -> None:
         check_id(nsd_id)
+        try:
+            namespaces.path_of(namespace)
+        except ValueError as error:
+            raise Invalid(str(error), field="namespace") from None
         for other in self._entries.values():
             if other.device.state.namespace == namespace and other.device.state.nsd_id != nsd_id:
                 raise Conflict(f"namespace {namespace} is that of device {other.device.state.nsd_id}")
@@ -140,8 +144,6 @@ class Runtime(Service):
                     return
                 await self._close(entry)
                 opened = await self._threads.call(listen_inside, state.namespace, state.address, state.port)
-            except ValueError as error:
-                raise Invalid(str(error)) from None
             except OSError as error:
                 raise Transient(error.strerror or str(error)) from error
             if not self.running:
