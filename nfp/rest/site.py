@@ -72,7 +72,6 @@ class LimitedRequest(Request):
             super().process()  # type: ignore[no-untyped-call]
             return
         body = answer_error(self, too_large(self._limit()))
-        self.setHeader(b"Connection", b"close")  # type: ignore[no-untyped-call]
         self.write(body)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
 
