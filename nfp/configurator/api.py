@@ -65,7 +65,9 @@ class Api:
         self._who(request)
         body = read_json(request, limit=self._max_body)
         request_id = request_id_of(request)
-        self._intake.accept(operation, body, request_id)
+        answer = self._intake.accept(operation, body, request_id)
+        if answer is not None:
+            return answer_json(request, answer)
         return answer_json(request, {"request_id": request_id, "boot_id": self._outbox.boot_id}, 202)
 
     @app.route("/healthcheck", methods=["GET"])

@@ -25,7 +25,10 @@ EMITTED = "notification"
 
 
 class IConfiguratorModule(IModule):
-    """A module of the configurator (entry points ``nfp.configurator_modules``).
+    """A module of the configurator that checks requests (entry points ``nfp.configurator_modules``).
+
+    A plain :class:`~nfp.process.interfaces.IModule` is taken too: each of its RPC methods is a path
+    ``POST /v1/nfp/<method>``, and what its handlers return is told if it is a notification.
 
     A module that serves a service type owns no RPC method: it has event handlers named
     ``create_network_service_config:<service type>`` and ``delete_network_service_config:<service type>``.

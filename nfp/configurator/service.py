@@ -5,19 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from zope.interface.exceptions import Invalid as NotProvided
-from zope.interface.verify import verifyObject
 
 from nfp.configurator.api import Api
 from nfp.configurator.config import ConfiguratorSettings
 from nfp.configurator.intake import Intake
-from nfp.configurator.interfaces import IConfiguratorModule
 from nfp.configurator.memory import Memory
 from nfp.configurator.outbox import Outbox
 from nfp.daemon.inflight import InFlight
@@ -25,7 +22,7 @@ from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
 from nfp.model.errors import NfpError
 from nfp.process.pool import Unheeding, WorkerPool
-from nfp.process.registry import WrongInterface, load_modules
+from nfp.process.registry import load_modules
 from nfp.rest.site import json_site
 from nfp.rest.tls import check_peer, over_tls, server_options
 
@@ -42,7 +39,7 @@ def configurator_service(
     :param ready_file: a path that exists exactly while the process is ready.
     :raises nfp.process.registry.RegistryError: the modules cannot be used.
     """
-    modules = _modules(settings)
+    modules = load_modules(GROUP, settings, settings.modules)
     outbox = Outbox(reactor, uuid.uuid4().hex, settings.outbox_limit)
 
     def make_workers(owner: Unheeding) -> WorkerPool:
@@ -77,16 +74,6 @@ def configurator_service(
     ):
         service.setServiceParent(process)  # type: ignore[no-untyped-call]
     return process
-
-
-def _modules(settings: ConfiguratorSettings) -> list[IConfiguratorModule]:
-    modules = cast("list[IConfiguratorModule]", load_modules(GROUP, settings, settings.modules))
-    for module in modules:
-        try:
-            verifyObject(IConfiguratorModule, module)
-        except NotProvided as error:
-            raise WrongInterface(f"module {module.name!r} is not for a configurator: {error}") from None
-    return modules
 
 
 class Listening(Service):

@@ -21,6 +21,7 @@ from tests.functional.configurator.process import (
     request,
     until,
 )
+from tests.functional.process.pools import register
 from tests.functional.proxy.twistd import Process
 
 WATCH = ("healthmonitor", {"monitor": MONITOR})
@@ -177,7 +178,81 @@ class Lives(ConfiguratorCase):
         await until(lambda: all(gone(pid) for pid in pids), "the workers end")
 
 
+MODULE = """
+from zope.interface import implementer
+
+from nfp.process.interfaces import IModule, RpcHandler
+
+SCHEMA = {"type": "object", "required": ["wish"], "properties": {"wish": {"type": "string"}}}
+
+
+@implementer(IModule)
+class Wishes:
+    name = "wishes"
+
+    def __init__(self, settings):
+        self.tenant = settings.tenant
+
+    def rpc_handlers(self):
+        return {
+            "make_wish": RpcHandler(schema=SCHEMA, event="wish", key=lambda args: "wish:" + args["wish"]),
+            "whose_wish": RpcHandler(schema={"type": "object"}, answer=lambda args: {"tenant": self.tenant}),
+        }
+
+    def event_handlers(self):
+        return {"wish": self.grant}
+
+    def key_kinds(self):
+        return {}
+
+    async def start(self, context):
+        pass
+
+    async def stop(self):
+        pass
+
+    async def grant(self, event):
+        data = {"granted": event.payload["args"]["wish"]}
+        return {
+            "kind": "nsd_config_notification",
+            "info": {},
+            "notification": [{"resource": "wish", "data": data}],
+        }
+"""
+
+
+class ThirdParties(ConfiguratorCase):
+    async def test_a_package_adds_an_operation_and_an_event_by_its_entry_point(self) -> None:
+        (self.directory / "wishes.py").write_text(MODULE)
+        register(self.directory, "[nfp.configurator_modules]\nwishes = wishes:Wishes\n", "wishes")
+        await self.start()
+        client = self.client()
+        error = await self.assertFailure(
+            ensureDeferred(client.request("POST", "/v1/nfp/make_wish", {"wish": 7})), Invalid
+        )
+        self.assertEqual(error.field, "wish")
+        await self.poll(client, wait=0)
+        status, _ = await client.request("POST", "/v1/nfp/make_wish", {"wish": "peace"})
+        self.assertEqual(status, 202)
+        [item] = await self.poll(client, wait=20)
+        self.assertEqual(item["notification"][0]["data"], {"granted": "peace"})
+        answer = await client.request("POST", "/v1/nfp/whose_wish", {})
+        self.assertEqual(answer, (200, {"tenant": "service"}))
+
+
 class Configuration(ConfiguratorCase):
+    async def test_two_modules_with_one_operation_stop_the_start(self) -> None:
+        (self.directory / "thief.py").write_text(
+            MODULE.replace("make_wish", "create_nsd_config").replace('"wishes"', '"thief"')
+        )
+        register(self.directory, "[nfp.configurator_modules]\nthief = thief:Wishes\n", "thief")
+        process = Process("nfp-configurator", self.config, self.directory)
+        self.addCleanup(process.kill)
+        await until(lambda: process.process.poll() is not None, "the configurator gives up")
+        self.assertNotEqual(process.process.returncode, 0)
+        log = process.log_path.read_text()
+        self.assertIn("'create_nsd_config' is claimed by", log)
+
     async def test_everything_wrong_is_listed_before_anything_starts(self) -> None:
         self.write(listen="everywhere", ca=self.directory / "none.pem")
         process = Process("nfp-configurator", self.config, self.directory)
