@@ -80,7 +80,6 @@ class Keeper:
         self._pulse = pulse
         self._jitter = jitter
         self._child: IChild | None = None
-        self._generation = 0
         self._born = 0.0
         self._ready = False
         self._reason = ""
@@ -145,16 +144,13 @@ class Keeper:
 
     def _start_child(self) -> None:
         self._pause = None
-        self._generation += 1
-        generation = self._generation
         self._ready = False
         self._heard, self._silent = True, 0.0
         self._born = self._clock.seconds()
-        self._child = self._spawn(
-            self._lane.index,
-            self._received,
-            lambda why: self._ended(why) if generation == self._generation else None,
-        )
+        try:
+            self._child = self._spawn(self._lane.index, self._received, self._ended)
+        except OSError as error:  # no memory, processes or descriptors left: a pause may help
+            self._ended(f"could not be started: {error}")
 
     def _listen(self) -> None:
         """Count silence in pings, not by the clock: time in which we ourselves stood still is no silence."""
@@ -179,8 +175,7 @@ class Keeper:
         useless = not self._ready or (lived < self._pulse.proven and not self._lane.busy)
         self._child, self._ready = None, False
         if self._stopped is not None:
-            self._lane.died(why)
-            self._stopped.callback(None)
+            self._stopped.callback(None)  # killed by us or gone as told: nobody is to blame
             return
         self._restarts += 1
         self._reason = why

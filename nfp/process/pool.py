@@ -98,7 +98,8 @@ class WorkerPool(Service):
             Keeper(lane, reactor, spawn, told, self, pulse or Pulse(), jitter) for lane in self._lanes
         ]
         self._turns = cycle(self._lanes)
-        self._started: Deferred[None] = Deferred()
+        self._waiting: list[Deferred[None]] = []
+        self._cannot_start: Failure | None = None
         self._not_ready = set(range(count))
         self._drained: Deferred[None] | None = None
 
@@ -115,15 +116,12 @@ class WorkerPool(Service):
             (a module unknown, broken, of the wrong interface, claiming another's name).
         """
         waiting: Deferred[None] = Deferred()
-
-        def tell(result: Any) -> Any:
-            if isinstance(result, Failure):
-                waiting.errback(result)
-                return result
+        if self._cannot_start is not None:
+            waiting.errback(self._cannot_start)
+        elif self._not_ready:
+            self._waiting.append(waiting)
+        else:
             waiting.callback(None)
-            return None
-
-        _ = self._started.addBoth(tell)
         return waiting
 
     def submit(self, event: Event) -> Deferred[Any]:
@@ -211,14 +209,18 @@ class WorkerPool(Service):
 
     def first_ready(self, index: int, failure: Failure | None) -> None:
         """Tell :meth:`when_started`."""
-        if self._started.called:
+        if failure is None:
+            self._not_ready.discard(index)
+        elif self._not_ready and self._cannot_start is None:
+            self._cannot_start = failure
+        if self._cannot_start is None and self._not_ready:
             return
-        if failure is not None:
-            self._started.errback(failure)
-            return
-        self._not_ready.discard(index)
-        if not self._not_ready:
-            self._started.callback(None)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if self._cannot_start is not None:
+                each.errback(self._cannot_start)
+            else:
+                each.callback(None)
 
 
 @implementer(IPoolOwner)

@@ -63,9 +63,13 @@ class Nursery:
 
     def __init__(self) -> None:
         self.children: list[FakeChild] = []
+        self.refusals = 0
 
     def __call__(self, index: int, received: Received, ended: Ended) -> FakeChild:
         """Start one."""
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError("no more processes")
         child = FakeChild(index, received, ended)
         self.children.append(child)
         return child
