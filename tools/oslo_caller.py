@@ -1,6 +1,6 @@
-"""The demo's caller: oslo.messaging's own client, as Neutron's plugins use it.
+"""A caller from outside: oslo.messaging's own client, as Neutron's plugins use it.
 
-    python tools/demo_client.py TRANSPORT_URL_FILE
+    python tools/oslo_caller.py TRANSPORT_URL_FILE
 
 Reads one call a line, ``{"method", "args"}``, and answers each with one line, ``{"result"}`` or
 ``{"error"}``.  It knows nothing of this project but topic, exchange and version.
