@@ -135,6 +135,14 @@ class Lab:
         except OSError:
             return False
 
+    def opens(self, port: int, host: str) -> bool:
+        """Whether a connection can be opened."""
+        try:
+            self.connect(port, host, SILENCE).close()
+        except OSError:
+            return False
+        return True
+
     def ping(self) -> bool:
         """Whether an ICMP echo request of the consumer is answered by the provider."""
         made = inside.socket_inside(self.consumer, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
@@ -244,6 +252,34 @@ class Echo:
     def close(self) -> None:
         os.close(self._stop)
         self._thread.join()
+
+
+class Busy:
+    """Talks on all flows without pause, in a thread of its own; closes them at the end."""
+
+    def __init__(self, flows: Sequence[socket.socket]) -> None:
+        self.rounds = 0
+        self._flows = flows
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            for flow in self._flows:
+                flow.sendall(b"x")
+            for flow in self._flows:
+                flow.recv(16)
+            self.rounds += 1
+
+    def __enter__(self) -> Busy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        for flow in self._flows:
+            flow.close()
 
 
 def talks(flow: socket.socket, timeout: float = SILENCE) -> bool:
