@@ -75,26 +75,21 @@ class End(Protocol):
 
     def pauseProducing(self) -> None:
         """The other end is full."""
-        if not self._silent:
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+        self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resumeProducing(self) -> None:
-        """The other end has room.
-
-        A socket whose input has ended must not be watched again: it would report its end for ever.
-        """
-        if not self._silent:
-            self.transport.resumeProducing()  # type: ignore[union-attr]
+        """The other end has room."""
+        self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def stopProducing(self) -> None:
         """The other end is gone; :meth:`Link.ended` closes this one."""
 
-    @property
-    def _silent(self) -> bool:
-        return self.read_done or self.lost
-
     def no_more(self) -> None:
-        """Send what is left, then tell the other party that this was all."""
+        """Send what is left, then tell the other party that this was all.
+
+        Its producer goes first: asked to go on, the end whose input is over would be watched
+        again, and report its end again and again.
+        """
         self.transport.unregisterProducer()  # type: ignore[union-attr]
         self.transport.loseWriteConnection()  # type: ignore[union-attr]
 
