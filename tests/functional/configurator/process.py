@@ -17,8 +17,10 @@ from twisted.trial.unittest import TestCase
 from twisted.web.iweb import IRequest
 
 from nfp.model.devices import DeviceAddress
+from nfp.model.digest import digest
 from nfp.model.requests import body
 from nfp.pki.authority import Authority
+from nfp.rest.bodies import read_json
 from nfp.rest.client import JsonClient
 from nfp.rest.dial import over_tcp
 from nfp.rest.errors import answer_json
@@ -31,12 +33,20 @@ MONITOR = {"interval": 0.1, "timeout": 1, "fall": 2, "rise": 1, "level": "manage
 
 
 class Device:
-    """The part of a device that monitors ask."""
+    """A device that says how it is, and takes its time to be configured."""
 
     app = Klein()
 
     def __init__(self) -> None:
         self.well = True
+        self.orders: list[list[int]] = []
+
+    @app.route("/v1/device", methods=["PUT"])
+    async def configure(self, request: IRequest) -> bytes:
+        body = read_json(request)
+        self.orders.append(body["order"])
+        await deferLater(reactor, 0.02)
+        return answer_json(request, {"digest": digest(body["tree"])})
 
     @app.route("/v1/health")
     def health(self, request: IRequest) -> bytes:

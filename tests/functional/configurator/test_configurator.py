@@ -113,6 +113,32 @@ class Lives(ConfiguratorCase):
         self.assertEqual(after["boot_id"], health["boot_id"])
         self.assertFalse({worker["pid"] for worker in after["workers"]} & set(pids))
 
+    async def test_every_accepted_request_has_its_result_in_order_though_workers_are_killed(self) -> None:
+        await self.start()
+        client = self.client()
+        await self.poll(client, wait=0)
+        devices = [self.device(f"d{number}") for number in range(6)]
+        for revision in range(8):
+            for _, address in devices:
+                tree = ("interfaces", {"interfaces": []})
+                body = request(address, tree, order=[1, revision])
+                await client.request("POST", "/v1/nfp/create_nsd_config", body)
+        _, health = await client.request("GET", "/healthcheck")
+        self.assertGreater(health["running"], 0)
+        for worker in health["workers"]:
+            os.kill(worker["pid"], signal.SIGKILL)
+        results: dict[str, list[list[int]]] = {address.nsd_id: [] for _, address in devices}
+        while sum(map(len, results.values())) < 6 * 8:
+            for item in await self.poll(client, wait=20):
+                data = item["notification"][0]["data"]
+                self.assertEqual(data["outcome"], "applied", data)
+                results[item["info"]["context"]["nsd_id"]].append(data["order"])
+        for device, address in devices:
+            self.assertEqual(results[address.nsd_id], [[1, revision] for revision in range(8)])
+            self.assertEqual(device.orders, sorted(device.orders))
+        _, health = await client.request("GET", "/healthcheck")
+        self.assertEqual(health["running"], 0)
+
     async def test_I6_notifications_survive_until_they_are_acknowledged(self) -> None:
         await self.start()
         client = self.client()
