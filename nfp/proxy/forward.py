@@ -85,11 +85,7 @@ class End(Protocol):
         """The other end is gone; :meth:`Link.ended` closes this one."""
 
     def no_more(self) -> None:
-        """Send what is left, then tell the other party that this was all.
-
-        Its producer goes first: asked to go on, the end whose input is over would be watched
-        again, and report its end again and again.
-        """
+        """Send what is left, then tell the other party that this was all: its producer has ended."""
         self.transport.unregisterProducer()  # type: ignore[union-attr]
         self.transport.loseWriteConnection()  # type: ignore[union-attr]
 
