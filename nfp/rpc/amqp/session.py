@@ -10,9 +10,10 @@ from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from nfp.rpc.amqp import frames
+from nfp.rpc.amqp.channel import Channel, explain
 from nfp.rpc.amqp.errors import BrokerError, ConnectionLost, LoginRefused
 from nfp.rpc.amqp.interfaces import Delivery, GivenBack, IChannel, ISession
-from nfp.rpc.amqp.protocol import Channel, Client, explain
+from nfp.rpc.amqp.protocol import Client
 
 ACK, REJECT = 80, 90
 
