@@ -1,7 +1,8 @@
 """libnftables in this process, by a small binding of our own.
 
-A context belongs to the namespace in which it was made: make it inside
-:func:`nfp.netns.inside.inside`, use it there, let it go.  Blocking.
+A context belongs to the namespace in which it was made, whichever thread uses it afterwards, and
+keeps that namespace alive.  To let one go takes many milliseconds, for the kernel first ends what
+it has put off: keep it as long as the device is served.  Blocking.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class Nft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the context go; once."""
         with _one_at_a_time:
             self._nft.nft_ctx_free(self._context)
 

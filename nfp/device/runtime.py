@@ -172,6 +172,7 @@ class Runtime(Service):
             for connection in list(factory.protocols):
                 connection.abortConnection()
             await deferLater(self._reactor, 0.0)
+        await self._threads.call(entry.device.close)
 
     async def forget(self, nsd_id: str) -> None:
         """Serve a device no more and forget what it was told; not known is success."""

@@ -48,6 +48,19 @@ class ServedDevice:
     def __init__(self, state: DeviceState, store: Store) -> None:
         self.state = state
         self._store = store
+        self._kept: Nft | None = None
+
+    def close(self) -> None:
+        """Let go of what keeps the namespace alive; the next call may take it up again."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def _nft(self) -> Nft:
+        """Nftables in the device's namespace."""
+        if self._kept is None:
+            self._kept = self._calmly(lambda: inside(self.state.namespace, Nft))
+        return self._kept
 
     def configure(self, order: Order, tree: Mapping[str, Any]) -> dict[str, object]:
         """Make interfaces and routes equal to *tree*.
@@ -63,7 +76,7 @@ class ServedDevice:
         macs = {interface["mac"].lower() for interface in tree["interfaces"]}
         left = [interface for interface in before["interfaces"] if interface["mac"].lower() not in macs]
         state.tree, state.digest = {**tree, "interfaces": [*left, *tree["interfaces"]]}, digest(tree)
-        self._store.write(state)
+        self._store.write(state, durable=False)
         self._calmly(lambda: interfaces.apply(state.namespace, tree, before))
         state.tree, state.applied = tree, True
         self._store.write(state)
@@ -123,7 +136,7 @@ class ServedDevice:
         state.generation = ruleset.next_generation(state.generation)
         fresh = ServiceState(kind, tree, named, None, slot)
         state.services[service_id] = fresh
-        self._store.write(state)
+        self._store.write(state, durable=False)
 
         def write(anew: bool, replaces: Mapping[str, Any] | None) -> str:
             return ruleset.script(
@@ -137,12 +150,9 @@ class ServedDevice:
                 anew=anew,
             )
 
-        def work() -> str | None:
-            with Nft() as nft:
-                _replace(nft, ruleset.table_name(service_id), old, write)
-                return nft.listing(ruleset.table_name(service_id))
-
-        listing = self._calmly(lambda: inside(state.namespace, work))
+        nft, table = self._nft(), ruleset.table_name(service_id)
+        _replace(nft, table, old, write)
+        listing = nft.listing(table)
         fresh.listing = _hash(listing) if listing is not None else None
         self._store.write(state)
         return {"digest": ruleset.digest_in(listing) if listing is not None else None}
@@ -158,12 +168,7 @@ class ServedDevice:
         """Take a service away; not there is success."""
         state = self.state
         state.order = admit(state.order, order)
-
-        def work() -> None:
-            with Nft() as nft:
-                nft.transaction(ruleset.removal(service_id))
-
-        self._calmly(lambda: inside(state.namespace, work))
+        self._nft().transaction(ruleset.removal(service_id))
         state.services.pop(service_id, None)
         self._store.write(state)
         return {"digest": None}
@@ -175,13 +180,7 @@ class ServedDevice:
         """
         known = self._known(service_id)
         found, condition = self._verdict(service_id)
-        table = ruleset.table_name(service_id)
-
-        def work() -> dict[str, dict[str, int]]:
-            with Nft() as nft:
-                return nft.counters(table)
-
-        values = self._calmly(lambda: inside(self.state.namespace, work))
+        values = self._nft().counters(ruleset.table_name(service_id))
         labels = {one.name: one.label for one in ruleset.counters_of(policy_of(known.tree))}
         return {
             "digest": found,
@@ -202,12 +201,7 @@ class ServedDevice:
         known = self._known(service_id)
         if known.listing is None:
             return None, UNKNOWN
-
-        def work() -> str | None:
-            with Nft() as nft:
-                return nft.listing(ruleset.table_name(service_id))
-
-        listing = self._calmly(lambda: inside(self.state.namespace, work))
+        listing = self._nft().listing(ruleset.table_name(service_id))
         if listing is None:
             return None, MISSING
         if _hash(listing) != known.listing:

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class DeviceState:
 
 def encode(state: DeviceState) -> str:
     """Write a device's state as JSON."""
-    return json.dumps(asdict(state), sort_keys=True)
+    return json.dumps(state, default=vars, sort_keys=True)
 
 
 def decode(text: str) -> DeviceState:
@@ -114,27 +114,22 @@ class Store:
                 _log.error("{path} is not used: {reason}", path=str(path), reason=str(error))
         return found
 
-    def write(self, state: DeviceState) -> None:
-        """Keep a device's state: all of it or what was there before, also when the power fails."""
+    def write(self, state: DeviceState, *, durable: bool = True) -> None:
+        """Keep a device's state: all of it, or what was there before.
+
+        :param durable: also when the power fails; without, only the death of this process is survived.
+        """
         path = self._path(state.nsd_id)
         fresh = path.with_suffix(".new")
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(file, "w", encoding="utf-8") as writing:
             writing.write(encode(state))
             writing.flush()
-            os.fsync(file)
+            if durable:
+                os.fsync(file)
         fresh.replace(path)
-        self._sync_directory()
 
     def remove(self, nsd_id: str) -> None:
         """Forget a device."""
         with suppress(FileNotFoundError):
             self._path(nsd_id).unlink()
-            self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -39,7 +39,8 @@ class RestartTests(TestCase):
 
     def command(self) -> list[str]:
         twistd = str(Path(sys.executable).parent / "twistd")
-        return [twistd, "-n", "--pidfile=", "nfp-device", "--config", self.lab.settings()]
+        log = "--logger=nfp.daemon.journal.to_stderr"
+        return [twistd, "-n", "--pidfile=", log, "nfp-device", "--config", self.lab.settings()]
 
     def spawn(self) -> None:
         (self.lab.directory / "ready").unlink(missing_ok=True)

@@ -112,6 +112,7 @@ class RuntimeTests(SynchronousTestCase):
         stopping = self.runtime.stopService()
         self.assertNoResult(stopping)
         self.assertTrue(self.threads.running)
+        self.threads.hold = False
         self.threads.calls[0][2].callback(None)
         self.successResultOf(stopping)
         self.assertFalse(self.threads.running)
