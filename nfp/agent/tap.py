@@ -13,6 +13,7 @@ from nfp.agent.config import AgentSettings, read
 from nfp.agent.configurators import Configurators
 from nfp.agent.report import Reporter
 from nfp.agent.rpc import TOPIC, AgentRpc
+from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.inflight import InFlight
 from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
@@ -54,6 +55,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    exit_cleanly(reactor)
     settings = options.settings
     assert settings.broker is not None
     connection = RpcConnection(reactor, settings.broker, settings.rpc)

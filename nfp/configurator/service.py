@@ -17,6 +17,7 @@ from nfp.configurator.config import ConfiguratorSettings
 from nfp.configurator.intake import Intake
 from nfp.configurator.memory import Memory
 from nfp.configurator.outbox import Outbox
+from nfp.daemon.ending import fail
 from nfp.daemon.inflight import InFlight
 from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
@@ -139,7 +140,7 @@ class Readiness(Service):
             await self._pool.when_started()
         except NfpError as error:
             self.log.critical("the workers cannot start: {reason}", reason=str(error))
-            self._reactor.stop()
+            fail(self._reactor)
             return
         if self.running:
             self._ready.tell()

@@ -8,6 +8,7 @@ from twisted.python.usage import UsageError
 
 from nfp.configurator.config import ConfiguratorSettings, read
 from nfp.configurator.service import configurator_service
+from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.settings import SettingsError
 
 
@@ -37,4 +38,5 @@ def makeService(options: Options) -> IService:
     """Build the process."""
     from twisted.internet import reactor
 
+    exit_cleanly(reactor)
     return configurator_service(reactor, options.settings, options["config"], options["ready-file"])

@@ -58,7 +58,8 @@ TREE: Mapping[str, object] = {
 
 EMPTY: Mapping[str, Any] = {"interfaces": [], "routes": []}
 
-_FORWARDING = {
+_SYSCTLS = {
+    # What is forwarded is judged by the services' rulesets, or dropped by the gate.
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",
     # Else the kernel takes a subnet's other addresses along when it loses the first.
@@ -119,7 +120,7 @@ def apply(namespace: str | None, tree: Mapping[str, Any], before: Mapping[str, A
         if link is None:
             raise Transient(f"there is no interface with MAC {interface['mac']}")
         wanted[link.name] = tuple(interface["addresses"])
-    set_sysctls(namespace, _FORWARDING)
+    set_sysctls(namespace, _SYSCTLS)
     try:
         links.ensure_addresses(namespace, wanted)
         links.ensure_routes(

@@ -77,6 +77,8 @@ class ServedDevice:
         left = [interface for interface in before["interfaces"] if interface["mac"].lower() not in macs]
         state.tree, state.digest = {**tree, "interfaces": [*left, *tree["interfaces"]]}, digest(tree)
         self._store.write(state, durable=False)
+        if not self._guarded(list(state.services)):
+            self._nft().transaction(ruleset.CLOSED)
         self._calmly(lambda: interfaces.apply(state.namespace, tree, before))
         state.tree, state.applied = tree, True
         self._store.write(state)
@@ -139,7 +141,7 @@ class ServedDevice:
         self._store.write(state, durable=False)
 
         def write(anew: bool, replaces: Mapping[str, Any] | None) -> str:
-            return ruleset.script(
+            return gate + ruleset.script(
                 service_id,
                 wanted,
                 digest=named,
@@ -150,12 +152,22 @@ class ServedDevice:
                 anew=anew,
             )
 
+        others = self._others(service_id)
+        gate = ruleset.OPEN if not others or self._guarded(others) else ruleset.CLOSED
         nft, table = self._nft(), ruleset.table_name(service_id)
         _replace(nft, table, old, write)
         listing = nft.listing(table)
         fresh.listing = _hash(listing) if listing is not None else None
         self._store.write(state)
         return {"digest": ruleset.digest_in(listing) if listing is not None else None}
+
+    def _others(self, service_id: str) -> list[str]:
+        return [name for name in self.state.services if name != service_id]
+
+    def _guarded(self, services: Sequence[str]) -> bool:
+        """Whether there are services, and each is in the kernel to judge what is forwarded."""
+        tables = [ruleset.table_name(service_id) for service_id in services]
+        return bool(tables) and all(self._nft().listing(table) is not None for table in tables)
 
     def _slot(self, service_id: str) -> int | None:
         others = {name: one.slot for name, one in self.state.services.items() if name != service_id}
@@ -168,7 +180,8 @@ class ServedDevice:
         """Take a service away; not there is success."""
         state = self.state
         state.order = admit(state.order, order)
-        self._nft().transaction(ruleset.removal(service_id))
+        gate = ruleset.OPEN if self._guarded(self._others(service_id)) else ruleset.CLOSED
+        self._nft().transaction(gate + ruleset.removal(service_id))
         state.services.pop(service_id, None)
         self._store.write(state)
         return {"digest": None}

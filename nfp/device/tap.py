@@ -7,6 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
+from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
 from nfp.daemon.settings import SettingsError
@@ -45,6 +46,7 @@ def makeService(options: Options) -> IService:
     """Wire the runtime."""
     from twisted.internet import reactor
 
+    exit_cleanly(reactor)
     return wire(reactor, options.settings)
 
 

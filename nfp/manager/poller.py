@@ -57,27 +57,31 @@ class Poller:
         args = {"acknowledge": self._stored.get(host, {}), "wait": self._wait}
         try:
             answer = await self._call(host, "get_notifications", args)
-            await self._take(host, answer)
+            good = await self._take(host, answer)
         except NfpError as error:
-            pause = min(self._pauses.get(host, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
-            self._pauses[host] = pause
             self._log.warn("polling agent {host} failed: {reason}", host=host, reason=str(error))
-            return RunAgain(pause)
-        self._pauses.pop(host, None)
-        return RunAgain(0.0)
+            good = False
+        if good:
+            self._pauses.pop(host, None)
+            return RunAgain(0.0)
+        pause = self._pauses[host] = min(self._pauses.get(host, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
+        return RunAgain(pause)
 
-    async def _take(self, host: str, answer: Mapping[str, Any]) -> None:
-        """Store what came, and remember how far each configurator's is stored."""
+    async def _take(self, host: str, answer: Mapping[str, Any]) -> bool:
+        """Store what came, and remember how far each configurator's is stored; ``False``: not all of it."""
         stored = self._stored.setdefault(host, {})
+        good = True
         for name, part in answer.items():
             if "notifications" not in part:
                 continue
-            boot_id = part["boot_id"]
-            sequence = await self._store(name, boot_id, part["notifications"])
+            boot_id, items = part["boot_id"], part["notifications"]
+            sequence = await self._store(name, boot_id, items)
+            good = good and (not items or sequence == items[-1]["sequence"])
             if sequence is not None:
                 stored[name] = {"boot_id": boot_id, "sequence": sequence}
             elif stored.get(name, {}).get("boot_id") != boot_id:
                 stored[name] = {"boot_id": boot_id, "sequence": 0}
+        return good
 
     async def _store(self, name: str, boot_id: str, items: list[Mapping[str, Any]]) -> int | None:
         """Store *items*; gives the highest sequence up to which all are."""

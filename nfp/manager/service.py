@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from nfp.daemon.ending import fail
 from nfp.daemon.ready import Ready
 from nfp.daemon.threads import Threads
 from nfp.manager.config import ManagerSettings
@@ -131,7 +132,7 @@ class Manager(Service):
 
     def _failed(self, failure: Any) -> None:
         self._log.failure("the manager cannot start", failure)
-        self._reactor.callWhenRunning(self._reactor.stop)
+        fail(self._reactor)
 
     async def _stop(self) -> None:
         for part in (self._server, self._pool, self._connection):

@@ -6,6 +6,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
+from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.ready import Ready
 from nfp.daemon.settings import SettingsError
 from nfp.manager.config import ManagerSettings, read
@@ -38,4 +39,5 @@ def makeService(options: Options) -> IService:
     """Build the process."""
     from twisted.internet import reactor
 
+    exit_cleanly(reactor)
     return Manager(reactor, options.settings, options["config"], Ready(reactor, options["ready-file"]))

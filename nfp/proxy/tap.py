@@ -6,6 +6,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
+from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
 from nfp.daemon.settings import SettingsError
@@ -39,6 +40,7 @@ def makeService(options: Options) -> IService:
     """Build the process."""
     from twisted.internet import reactor
 
+    exit_cleanly(reactor)
     process = OrderedService()  # type: ignore[no-untyped-call]
     forwarder = Forwarder(reactor, options.settings)
     forwarder.setServiceParent(process)  # type: ignore[no-untyped-call]

@@ -47,8 +47,7 @@ INTERFACES_PER_DEVICE = 8
 END_SECONDS = 5.0
 
 SYSCTLS = {
-    "net/ipv4/ip_forward": "1",
-    "net/ipv6/conf/all/forwarding": "1",
+    # Forwarding is the device runtime's: it begins once something judges what is forwarded.
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/default/accept_dad": "0",
 }

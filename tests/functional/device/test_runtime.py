@@ -10,13 +10,24 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from nfp.device.config import read
-from nfp.device.ruleset import table_name
+from nfp.device.ruleset import GATE, table_name
 from nfp.device.tap import wire
 from nfp.model.digest import digest
 from nfp.model.errors import Invalid, NfpError, NotFound, Stale, Transient
 from nfp.netns import links, namespaces
 from nfp.netns.links import RouteSpec
-from tests.functional.device.lab import CONSUMER, PROVIDER6, TREE, Busy, Lab, allow, firewall, rules, talks
+from tests.functional.device.lab import (
+    CONSUMER,
+    PROVIDER,
+    PROVIDER6,
+    TREE,
+    Busy,
+    Lab,
+    allow,
+    firewall,
+    rules,
+    talks,
+)
 
 
 class RuntimeCase(TestCase):
@@ -103,6 +114,27 @@ class FirewallTests(RuntimeCase):
         await self.apply(firewall(allow(82, source_ip_address="10.1.0.0/24")))
         self.assertEqual([self.lab.passes(port) for port in (80, 81, 82)], [False, False, True])
         self.assertFalse(self.lab.ping())
+
+    async def test_nothing_is_forwarded_that_nobody_judges(self) -> None:
+        for host in (PROVIDER, PROVIDER6):
+            self.lab.echo(80, host)
+
+        def passing() -> list[bool]:
+            return [self.lab.passes(80, host) for host in (PROVIDER, PROVIDER6)]
+
+        await self.configure()
+        self.assertEqual(passing(), [False, False])
+        await self.apply(firewall(allow(80)))
+        self.assertEqual(passing(), [True, True])
+        await self.configure()
+        self.assertEqual(passing(), [True, True])
+        self.lab.nft("delete", "table", "inet", table_name(self.service))
+        await self.configure()
+        self.assertEqual(passing(), [False, False])
+        await self.apply(firewall(allow(80)))
+        self.assertEqual(passing(), [True, True])
+        await self.device.request("DELETE", f"/v1/services/{self.service}", {"order": [1, 1]})
+        self.assertEqual(passing(), [False, False])
 
     async def test_rules_apply_to_ipv6(self) -> None:
         for port in (80, 81):
@@ -205,6 +237,8 @@ class FirewallTests(RuntimeCase):
         self.lab.echo(70, there, self.lab.management)
         links.ensure_routes(self.lab.consumer, [RouteSpec(f"{self.lab.prefix}/64", "fd01::1")], 4)
         links.ensure_routes(self.lab.management, [RouteSpec("fd01::/64", self.lab.address())], 4)
+        inside.set_sysctls(self.lab.device(), {"net/ipv6/conf/all/forwarding": "1"})
+        self.lab.nft("delete", "table", *GATE.split())  # it alone would keep all out
         targets = [(9444, self.lab.address()), (70, there)]
         self.assertEqual([self.lab.opens(*target) for target in targets], [True, True])
         await self.apply(firewall(default_action="allow"))

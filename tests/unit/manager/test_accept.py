@@ -175,8 +175,7 @@ class OrderTests(Case):
         self._forget()
         for number in order:
             self._send(number)
-        end = [(row["service_config"], row["name"], row["wanted"]) for row in self.rows()]
-        return end
+        return [(row["service_config"], row["name"], row["wanted"]) for row in self.rows()]
 
     def test_I7_every_order_with_every_duplicate_ends_in_the_same_state(self) -> None:
         right = self._end((1, 2, 3))
