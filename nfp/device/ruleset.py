@@ -31,14 +31,14 @@ GENERATIONS = 0xFFFF
 SLOTS = (0, 1)
 """Halves of the conntrack mark; a service without one is judged packet by packet."""
 
-_GATE = "inet nfp_gate"
+GATE = "inet nfp_gate"
 
-CLOSED = (
-    f"add table {_GATE}\nadd chain {_GATE} forward {{ type filter hook forward priority 0; policy drop; }}\n"
-)
+CLOSED = f"""add table {GATE}
+add chain {GATE} forward {{ type filter hook forward priority 0; policy drop; }}
+"""
 """Closes the gate: a table that drops all that is forwarded, so that nothing passes unjudged before
 the first policy is in place, nor after the last one has gone."""
-OPEN = f"add table {_GATE}\ndelete table {_GATE}\n"
+OPEN = f"add table {GATE}\ndelete table {GATE}\n"
 """Opens the gate, in the transaction that puts a policy in its place."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
