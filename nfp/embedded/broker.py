@@ -153,6 +153,7 @@ class Broker:
     """The node and its port mapper.
 
     :param say: tells the operator, a sentence at a time.
+    :ivar access: how to reach it; known before it is up.
     """
 
     def __init__(self, reactor: Any, state: StateDir, say: Callable[[str], None]) -> None:
@@ -160,18 +161,17 @@ class Broker:
         self._state = state
         self._say = say
         self._keepers: list[Keeper] = []
+        self.access = prepare(state.rabbitmq)
 
-    async def start(self) -> Access:
+    async def start(self) -> None:
         """Start the node and wait until it takes clients.
 
         :raises Unavailable: it ended before.
         """
-        access = prepare(self._state.rabbitmq)
-        mapper, server = commands(self._state.rabbitmq, access, f"nfp-{self._state.tag}")
+        mapper, server = commands(self._state.rabbitmq, self.access, f"nfp-{self._state.tag}")
         # The mapper is ours, and up first: otherwise the node would start one that outlives it.
-        await self._keep(mapper, lambda: listens(access.mapper))
+        await self._keep(mapper, lambda: listens(self.access.mapper))
         await self._keep(server)  # says that it is ready, as it would to systemd
-        return access
 
     async def stop(self) -> None:
         """Shut the node down in good order, then its port mapper.  Not started is stopped."""

@@ -152,7 +152,6 @@ def sections(
         },
         "device": {
             "socket": str(state.device_socket),
-            "port": str(DEVICE_PORT),
             "state_dir": str(state.device),
             "certificate": str(certificates.device),
             "ca": str(certificates.ca),
@@ -162,6 +161,7 @@ def sections(
             "configurators": f"{name}:{state.proxy_socket(name)}",
             "certificate": str(certificates.agent),
             "ca": str(certificates.ca),
+            "report_interval": "1",  # on one machine it costs nothing, and a start waits for the first one
         },
         "proxy": {"socket": str(state.proxy_socket(name)), "target": listen, "mode": "660"},
     }

@@ -70,29 +70,26 @@ class Deployment:
         self._make_directories()
         self._take_lock()
         self._threads.start()
+        connection = self._settings.connection.reveal()
         self._adopted = bool(topology.standing(self._state))
         if not self._adopted:
             forget_devices(self._state)
-        connection = self._settings.connection.reveal()
+        if self._url is None:
+            self._broker = Broker(self._reactor, self._state, self._say)
+            self._url = self._broker.access.url
+        await self._threads.call(topology.raise_up, self._state)
+        await self._threads.call(configuration.write, self._state, self._settings, self._url)
+        await self._threads.call(upgrade, connection)
+        before = await self._threads.call(agents.last_report, connection, self._settings.host)
+        # All at once: the broker takes longest, and who needs it waits for it.
         await self._together(
             self._start_broker(),
-            self._threads.call(upgrade, connection),
-            self._threads.call(topology.raise_up, self._state),
+            self._keep("device"),
+            self._keep("proxy", self._state.router),
+            self._keep("configurator", self._state.configurator),
+            self._keep("agent"),
+            self._keep("manager"),
         )
-        assert self._url is not None
-        await self._threads.call(configuration.write, self._state, self._settings, self._url)
-        before = await self._threads.call(agents.last_report, connection, self._settings.host)
-        self._keepers = [
-            Keeper(self._reactor, command, self._state.log, self._state.run, self._say)
-            for command in (
-                component("device", self._state, self._settings),
-                component("proxy", self._state, self._settings, self._state.router),
-                component("configurator", self._state, self._settings, self._state.configurator),
-                component("agent", self._state, self._settings),
-                component("manager", self._state, self._settings),
-            )
-        ]
-        await self._together(*(self._ready(keeper) for keeper in self._keepers))
         await self._agent_reported(connection, before)
 
     async def stop(self, *, failed: bool = False) -> None:
@@ -146,13 +143,13 @@ class Deployment:
         self._lock = lock
 
     async def _start_broker(self) -> None:
-        if self._settings.transport_url is not None:
-            return
-        self._broker = Broker(self._reactor, self._state, self._say)
-        access = await self._broker.start()
-        self._url = access.url
+        if self._broker is not None:
+            await self._broker.start()
 
-    async def _ready(self, keeper: Keeper) -> None:
+    async def _keep(self, name: str, namespace: str | None = None) -> None:
+        command = component(name, self._state, self._settings, namespace)
+        keeper = Keeper(self._reactor, command, self._state.log, self._state.run, self._say)
+        self._keepers.append(keeper)
         try:
             await keeper.start().addTimeout(START_SECONDS, self._reactor)
         except defer.TimeoutError:
