@@ -32,11 +32,11 @@ setup(
         "SQLAlchemy>=2.0.30",
         "alembic>=1.13",
         "openstacksdk>=3.0",
-        "zope.interface>=6.4",
+        "zope.interface>=6.4.post2",
         "oslo.config>=9.4",
         "cryptography>=42",
         "jsonschema>=4.21",
-        "cliff>=4.6",
+        "cliff>=4.9",
     ],
     extras_require={
         "postgresql": ["psycopg[binary]>=3.1.18"],
