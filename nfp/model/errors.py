@@ -78,10 +78,10 @@ class Waiting(NfpError):
 
 
 def _family(root: type[NfpError]) -> dict[str, type[NfpError]]:
-    found = {root.code: root}
+    found: dict[str, type[NfpError]] = {}
     for child in root.__subclasses__():
         found.update(_family(child))
-    return found
+    return {**found, root.code: root}  # a subclass without a code of its own does not take its parent's
 
 
 def by_code(code: str, message: str, field: str | None = None) -> NfpError:
