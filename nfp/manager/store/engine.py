@@ -6,7 +6,6 @@ A transaction is a plain function ``function(connection, *args)``.  It may be ru
 
 from __future__ import annotations
 
-import os
 import random as randomness
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +13,18 @@ from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import StaticPool
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from nfp.manager.store import sqlite
 from nfp.manager.store.failures import Verdict, judge
 from nfp.model.errors import Unavailable
 
 T = TypeVar("T")
 Transaction = Callable[..., T]
 
-_READING = "nfp_reading"
-_BUSY_MILLISECONDS = 10_000
 _POSTGRESQL_DEADLINES = (
     "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
 )
@@ -49,7 +47,7 @@ def make_engine(connection_url: str, pool_size: int = 10) -> sa.Engine:
             engine = sa.create_engine(
                 url, poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True
             )
-            _set_up_sqlite(engine)
+            sqlite.set_up(engine)
         case "sqlite":
             engine = sa.create_engine(
                 url,
@@ -60,7 +58,7 @@ def make_engine(connection_url: str, pool_size: int = 10) -> sa.Engine:
                 connect_args={"check_same_thread": False},
                 hide_parameters=True,
             )
-            _set_up_sqlite(engine)
+            sqlite.set_up(engine)
         case backend:
             engine = sa.create_engine(
                 url,
@@ -84,35 +82,6 @@ def with_driver(connection_url: str) -> sa.URL:
 def _postgresql(url: sa.URL) -> dict[str, Any]:
     wanted = {"connect_timeout": 5, "application_name": "nfp", "options": _POSTGRESQL_DEADLINES}
     return {name: value for name, value in wanted.items() if name not in url.query}
-
-
-def _set_up_sqlite(engine: sa.Engine) -> None:
-    @sa.event.listens_for(engine, "do_connect")
-    def make_file(dialect: Any, entry: ConnectionPoolEntry, cargs: Any, cparams: Any) -> None:
-        path = engine.url.database
-        if path in (None, "", ":memory:") or path.startswith("file:"):
-            return
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise Unavailable(f"the database file cannot be opened: {error.strerror}") from error
-
-    @sa.event.listens_for(engine, "connect")
-    def set_up(connection: Any, entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself; "begin" below does
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        reading = bool(connection.get_execution_options().get(_READING))
-        driver: Any = connection.connection.dbapi_connection
-        if connection.info.get(_READING, False) is not reading:
-            driver.execute(f"PRAGMA query_only={'ON' if reading else 'OFF'}")
-            connection.info[_READING] = reading
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager
@@ -175,7 +144,7 @@ class Store:
         tries: int = 8,
     ) -> None:
         self.engine = engine
-        self._reading = engine.execution_options(**{_READING: True, "postgresql_readonly": True})
+        self._reading = engine.execution_options(**{sqlite.READING: True, "postgresql_readonly": True})
         self._threads = threads
         self._clock = clock
         self._random = random

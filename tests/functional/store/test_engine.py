@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from twisted.internet import reactor  # noqa: TID251 -- the functional tests run on the real one
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from nfp.daemon.threads import Threads
@@ -96,6 +98,17 @@ class SqliteFile(StoreCase):
                 lambda c, name: c.exec_driver_sql(f"PRAGMA {name}").scalar_one(), pragma
             )
             self.assertEqual(found, value)
+
+    async def test_a_new_connection_does_not_cost_the_others_their_locks(self) -> None:
+        # POSIX drops all locks of a process on a file when it closes any descriptor of it.
+        await self.both(self.store.write(bury, "a"), self.store.write(bury, "b"), self.store.read(count))
+        with self.store.engine.connect(), self.store.engine.connect() as another:
+            another.exec_driver_sql("SELECT 1")
+            code = (
+                "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0).execute('PRAGMA journal_mode=DELETE')"
+            )
+            _, err, _ = await getProcessOutputAndValue(sys.executable, ["-c", code, str(self.path())])
+        self.assertIn(b"database is locked", err)
 
     async def test_a_full_disk_is_unavailable_and_the_store_works_again_when_there_is_room(self) -> None:
         def fill(connection: sa.Connection) -> None:
