@@ -76,7 +76,6 @@ class Manager:
         found: Any = await self._call(
             "get_network_services",
             filters=dict(filters),
-            fields=None,
             sort=list(sort) or None,
             limit=limit,
             marker=marker,
@@ -109,4 +108,5 @@ class Manager:
         await self._call("delete_network_service", network_service_id=identity)
 
     async def _call(self, method: str, **args: object) -> Any:
-        return await self._client.call(TOPIC, method, args, timeout=self._timeout)
+        told = {name: value for name, value in args.items() if value is not None}
+        return await self._client.call(TOPIC, method, told, timeout=self._timeout)
