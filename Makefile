@@ -60,4 +60,5 @@ $(LOWEST)/.made-for-nfp: setup.py tools/lowest_requirements.py
 	"$$(tools/find_python.sh)" -m venv $(LOWEST)
 	$(LOWEST)/bin/python tools/lowest_requirements.py hypothesis >$(LOWEST)/requirements.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
