@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from uuid import NAMESPACE_OID, uuid5
 
 from nfp.embedded import topology
@@ -20,6 +21,7 @@ from nfp.netns.links import Nic, RouteSpec
 
 INTERFACE = "eth0"
 END_SECONDS = 3.0
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,32 @@ def host(
     if "/" not in address:
         raise Invalid("expected an address with its prefix length, 10.0.0.5/24", field="--address")
     try:
-        address = str(ip_interface(address))
+        interface = ip_interface(address)
     except ValueError as error:
         raise Invalid(str(error), field="--address") from None
-    try:
-        gateway = None if gateway is None else str(ip_address(gateway))
-    except ValueError as error:
-        raise Invalid(str(error), field="--gateway") from None
+    if gateway is not None:
+        gateway = _gateway(gateway, interface)
+    if mac is not None and not _MAC.fullmatch(mac):
+        raise Invalid("expected a MAC address, fa:16:3e:00:00:07", field="--mac")
     return Host(
         name=name,
         network=network,
-        address=address,
+        address=str(interface),
         mac=(mac or derived_mac(namespace, network)).lower(),
         port_id=port_id or str(uuid5(NAMESPACE_OID, f"{namespace} {network}")),
         gateway=gateway,
         subnet_id=subnet_id,
     )
+
+
+def _gateway(text: str, interface: IPv4Interface | IPv6Interface) -> str:
+    try:
+        gateway = ip_address(text)
+    except ValueError as error:
+        raise Invalid(str(error), field="--gateway") from None
+    if gateway not in interface.network:
+        raise Invalid(f"{gateway} is not on {interface.network}", field="--gateway")
+    return str(gateway)
 
 
 def attach(state: StateDir, wanted: Host) -> str:

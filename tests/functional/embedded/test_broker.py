@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from twisted.internet import reactor
+from twisted.internet import reactor  # noqa: TID251 - a real node needs the real one
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
