@@ -7,7 +7,7 @@ settled or has to wait.  It gives the lease back only at the revision that it ha
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from nfp.daemon import journal
 from nfp.manager.plan.decisions import Decision, Step, Wait, backoff, cleared
 from nfp.manager.store import history, leases, rows
 from nfp.manager.store.engine import Store
-from nfp.manager.store.outcome import Outcome, Recording
+from nfp.manager.store.outcome import Intent, Outcome, Recording
 from nfp.model.errors import NfpError, Permanent
 from nfp.process.interfaces import RunAgain, Settled
 
@@ -47,8 +47,8 @@ class IKind(Protocol[V]):
         """Ask the planner."""
         ...
 
-    async def perform(self, step: Step, view: V, fence: int) -> Recording:
-        """Do *step* in the world; gives what is to be recorded.
+    async def perform(self, step: Step, view: V, fence: int) -> Recording | Intent:
+        """Do *step* in the world and give what is to be recorded, or say what is about to be done.
 
         :raises NfpError: ``Permanent`` ends it; all others are tried again with backoff.
         """
@@ -115,15 +115,16 @@ class Converger(Generic[V]):
         for _ in range(MAX_STEPS):
             decision = self._kind.decide(view, self._clock.seconds())
             changed = self._kind.describe(self._kind.row(view), decision)
-            recording: Recording | None = None
-            if not isinstance(decision.action, Step):
-                if not changed:
-                    ended = await self._release(object_id, fence, view, decision)
-                    if ended is not None:
-                        return ended
-            elif not changed or not _reports(decision.action):
-                recording = await self._perform(decision.action, view, fence)
-            after = await self._record(object_id, fence, decision, recording)
+            after: V | None
+            if isinstance(decision.action, Step):
+                if changed and _reports(decision.action):
+                    after = await self._record(object_id, fence, decision, None)
+                else:
+                    after = await self._step(object_id, fence, decision, decision.action, view)
+            else:
+                after, ended = await self._release(object_id, fence, view, decision)
+                if ended is not None:
+                    return ended
             if after is None:
                 return Settled()
             view = after
@@ -133,47 +134,94 @@ class Converger(Generic[V]):
 
     async def _release(
         self, object_id: str, fence: int, view: V, decision: Decision
-    ) -> Settled | RunAgain | None:
-        action = decision.action
-        until = action.until if isinstance(action, Wait) else getattr(action, "look_again", None)
-        reason = action.reason if isinstance(action, Wait) else None
-        values = {"wake_at": until, "waiting_for": reason}
+    ) -> tuple[V | None, Settled | RunAgain | None]:
+        """Give the lease back (I4), or give the view that shows what has come meanwhile."""
         seen = self._kind.row(view)["revision"]
-        given = await self._store.write(leases.release, self._kind.table, object_id, fence, seen, values)
-        if not given:
-            return None
-        if until is None:
-            return Settled()
-        return RunAgain(max(0.0, until - self._clock.seconds()))
+        after, wake = await self._store.write(self._released, object_id, fence, seen, decision)
+        for key in wake:
+            self._wake(key)
+        if after is not None:
+            return after, None
+        until = _until(decision)
+        return None, Settled() if until is None else RunAgain(max(0.0, until - self._clock.seconds()))
 
-    async def _perform(self, step: Step, view: V, fence: int) -> Recording:
+    def _released(
+        self, connection: sa.Connection, object_id: str, fence: int, seen: int, decision: Decision
+    ) -> tuple[V | None, list[str]]:
+        row = self._locked(connection, object_id, fence)
+        if row is None:
+            return None, []
+        if row["revision"] != seen:
+            leases.renew(connection, self._kind.table, object_id, fence, self._seconds)
+            return self._kind.read(connection, object_id), []
+        changed = self._kind.describe(row, decision)
+        wake = self._kind.announce(connection, row, changed) if changed else []
+        action = decision.action
+        reason = action.reason if isinstance(action, Wait) else None
+        values = {**changed, "wake_at": _until(decision), "waiting_for": reason}
+        given = leases.release(connection, self._kind.table, object_id, fence, seen, values)
+        assert given, "the row is locked"
+        return None, wake
+
+    def _locked(self, connection: sa.Connection, object_id: str, fence: int) -> dict[str, Any] | None:
+        """The object's row, locked; ``None``: it is gone.
+
+        :raises LeaseLost: the lease is another's.
+        """
+        table = self._kind.table
+        row = rows.first(connection, sa.select(table).where(table.c.id == object_id).with_for_update())
+        if row is not None and (row["fence"] != fence or row["lease_owner"] != self._owner):
+            raise LeaseLost(object_id)
+        return row
+
+    async def _step(self, object_id: str, fence: int, decision: Decision, step: Step, view: V) -> V | None:
+        """Do one step and record it; gives the view after it, ``None`` when the object is gone."""
+        done = await self._attempt(step, lambda: self._kind.perform(step, view, fence))
+        if not isinstance(done, Intent):
+            assert done is not None, "a step that is no intent has an outcome"
+            return await self._record(object_id, fence, decision, done)
+        recorded = await self._record(object_id, fence, decision, self._good(step, done.record))
+        if recorded is None:
+            return None
+        correction = await self._attempt(step, done.effect, done.undo)
+        if correction is None:
+            return recorded
+        return await self._record(object_id, fence, decision, correction)
+
+    async def _attempt(
+        self, step: Step, work: Callable[[], Awaitable[Any]], undo: Recording | None = None
+    ) -> Any:
+        """Do *work*; what fails becomes a recording of the failure."""
         try:
-            recording = await self._kind.perform(step, view, fence)
+            done = await work()
         except CancelledError:
             raise
         except Permanent as error:
-            return _failing(step, str(error))
+            return _failing(step, str(error), undo)
         except NfpError as error:
-            return self._retrying(step, str(error))
+            return self._retrying(step, str(error), undo)
         except Exception as error:  # noqa: BLE001  (a driver's mistake must not stop the others)
             self._log.failure("step {step} failed", step=step.name)
-            return self._retrying(step, f"internal error: {type(error).__name__}")
+            return self._retrying(step, f"internal error: {type(error).__name__}", undo)
+        return done if done is None or isinstance(done, Intent) else self._good(step, done)
 
-        def done(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+    def _good(self, step: Step, recording: Recording) -> Recording:
+        def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
             outcome = recording(connection, row)
             history.add(connection, row["id"], step.name, outcome.note)
             if step.name in row["attempts"]:
                 outcome.values.setdefault("attempts", cleared(row["attempts"], step.name))
             return outcome
 
-        return done
+        return record
 
-    def _retrying(self, step: Step, reason: str) -> Recording:
+    def _retrying(self, step: Step, reason: str, undo: Recording | None) -> Recording:
         def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+            undone = undo(connection, row).values if undo is not None else {}
             attempts = backoff(row["attempts"], step.name, reason, self._clock.seconds(), self._rng)
             count = attempts[step.name]["count"]
             history.add(connection, row["id"], f"{step.name} failed", f"try {count}: {reason}")
-            return Outcome({"attempts": attempts})
+            return Outcome({**undone, "attempts": attempts})
 
         return record
 
@@ -201,11 +249,9 @@ class Converger(Generic[V]):
         recording: Recording | None,
     ) -> tuple[V | None, list[str]]:
         table = self._kind.table
-        row = rows.first(connection, sa.select(table).where(table.c.id == object_id).with_for_update())
+        row = self._locked(connection, object_id, fence)
         if row is None:
             return None, []
-        if row["fence"] != fence or row["lease_owner"] != self._owner:
-            raise LeaseLost(object_id)
         values = self._kind.describe(row, decision)
         wake: list[str] = []
         if recording is not None:
@@ -222,14 +268,23 @@ class Converger(Generic[V]):
         return self._kind.read(connection, object_id), wake
 
 
+def _until(decision: Decision) -> float | None:
+    """When to look again, if ever."""
+    action = decision.action
+    if isinstance(action, Step):
+        return None
+    return action.until if isinstance(action, Wait) else action.look_again
+
+
 def _reports(step: Step) -> bool:
     """Whether a step tells a status, which must be stored before it is told."""
     return hasattr(step, "status")
 
 
-def _failing(step: Step, reason: str) -> Recording:
+def _failing(step: Step, reason: str, undo: Recording | None) -> Recording:
     def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        undone = undo(connection, row).values if undo is not None else {}
         history.add(connection, row["id"], f"{step.name} failed for good", reason)
-        return Outcome({"failure": reason, "attempts": cleared(row["attempts"], step.name)})
+        return Outcome({**undone, "failure": reason, "attempts": cleared(row["attempts"], step.name)})
 
     return record

@@ -9,13 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 from twisted.internet.interfaces import IReactorTime
 
-from nfp.manager.instruct import Instructor
+from nfp.manager.instruct import Instruction, Instructor
 from nfp.manager.interfaces import ILifeCycleDriver
 from nfp.manager.plan import device as planner
 from nfp.manager.plan.decisions import Decision, Step
 from nfp.manager.plan.device import Policy, Told
 from nfp.manager.store import bindings, observations, snapshots
-from nfp.manager.store.outcome import Outcome, Recording
+from nfp.manager.store.observations import Place
+from nfp.manager.store.outcome import Intent, Outcome, Recording
 from nfp.manager.store.snapshots import DeviceView
 from nfp.manager.store.tables import NetworkServiceDevice
 from nfp.model.devices import PluggedInterface, Port
@@ -78,7 +79,7 @@ class DeviceKind:
         bindings.bump_services(connection, service_ids)
         return [f"service:{name}" for name in service_ids]
 
-    async def perform(self, step: Step, view: DeviceView, fence: int) -> Recording:
+    async def perform(self, step: Step, view: DeviceView, fence: int) -> Recording | Intent:
         """Do one step."""
         match step:
             case planner.CreateNsd():
@@ -142,36 +143,42 @@ class DeviceKind:
         await self._driver.unplug_nsd_interface(view.nsd, port)
         return observations.plugged(port_id, None)
 
-    async def _tell(self, step: Step, view: DeviceView, fence: int) -> Recording:
+    async def _tell(self, step: Step, view: DeviceView, fence: int) -> Recording | Intent:
         order = (fence, view.snapshot.revision)
+        make = self._instructor
         match step:
             case planner.TellMonitor():
-                told = await self._instructor.monitor(view, order)
-                return observations.told("monitor", told)
+                return self._intent(await make.monitor(view, order), Place("monitor"))
             case planner.TellConfig(key):
-                told = await self._instructor.configure(view, order, key)
-                return observations.told("config", _over(view.snapshot.config, told))
-            case planner.TellService(instance_id, key):
-                told = await self._instructor.serve(view, order, instance_id, key)
-                known = next(
-                    bound.told for bound in view.snapshot.bindings if bound.instance_id == instance_id
+                return self._intent(
+                    await make.configure(view, order, key), Place("config"), view.snapshot.config
                 )
-                return observations.told_instance(instance_id, "told", _over(known, told))
+            case planner.TellService(instance_id, key):
+                known = next(b.told for b in view.snapshot.bindings if b.instance_id == instance_id)
+                return self._intent(
+                    await make.serve(view, order, instance_id, key), Place("told", instance_id), known
+                )
             case planner.TellRemoval(instance_id):
-                told = await self._instructor.remove(view, order, instance_id)
-                return observations.told_instance(instance_id, "removing", told)
+                return self._intent(
+                    await make.remove(view, order, instance_id), Place("removing", instance_id)
+                )
             case planner.TellClear():
-                await self._instructor.clear(view, order)
-                return observations.recorded({"config": None})
+                return self._intent(await make.clear(view, order), Place("clearing"))
             case planner.TellMonitorRemoval():
-                await self._instructor.end_monitor(view, order)
+                await make.send(await make.end_monitor(view, order))
                 return observations.recorded({"monitor": None})
         raise TypeError(f"no such step: {step!r}")
 
+    def _intent(self, instruction: Instruction, place: Place, known: Told | None = None) -> Intent:
+        """Record what is about to be told at *place*, over what is *known* to be there from before."""
+        told, kept = instruction.told, known or Told()
 
-def _over(known: Told, told: Told) -> Told:
-    """What is told now, over what is known to be in place from before."""
-    return replace(told, applied=known.applied, applied_about=known.applied_about)
+        async def effect() -> Recording | None:
+            changes = await self._instructor.send(instruction)
+            return place.correct(told.order, **changes) if changes else None
+
+        put = place.put(replace(told, applied=kept.applied, applied_about=kept.applied_about))
+        return Intent(put, effect, place.correct(told.order, key=None, boot=None, deadline=0.0))
 
 
 def _laid(interface: PluggedInterface, port: Port) -> Mapping[str, Any]:

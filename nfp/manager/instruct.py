@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -26,8 +26,21 @@ RESULT_TIMEOUT = 30.0
 Order = tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Instruction:
+    """A request to the configurator that is ready to be sent.
+
+    :ivar told: what is recorded before it is.
+    """
+
+    operation: str
+    host: str
+    args: Mapping[str, Any]
+    told: Told
+
+
 class Instructor:
-    """Makes a request of a device's wanted state, sends it, and gives what was told.
+    """Makes requests of a device's wanted state, and sends them.
 
     :param call: reaches an agent.
     """
@@ -37,7 +50,21 @@ class Instructor:
         self._call = call
         self._clock = clock
 
-    async def monitor(self, view: DeviceView, order: Order) -> Told:
+    async def send(self, instruction: Instruction) -> dict[str, Any]:
+        """Hand *instruction* to the configurator.
+
+        :return: in what it was told otherwise than recorded: refused at once, or taken by another life of
+            the configurator than was known; mostly nothing.
+        :raises nfp.model.errors.NfpError: it was not taken, and may be at another try.
+        """
+        told = instruction.told
+        try:
+            answer = await self._call(instruction.host, instruction.operation, instruction.args)
+        except (Invalid, Permanent) as error:
+            return {"refused": told.key, "refused_about": told.about, "refusal": str(error)}
+        return {"boot": answer["boot_id"]} if answer["boot_id"] != told.boot else {}
+
+    async def monitor(self, view: DeviceView, order: Order) -> Instruction:
         """Have the device watched."""
         check = await self._driver.get_nsd_healthcheck_info(view.nsd)
         tree = {
@@ -48,51 +75,51 @@ class Instructor:
             "level": check.level,
         }
         items = [{"resource": "healthmonitor", "resource_data": {"monitor": tree}}]
-        return await self._send(requests.CREATE_HEALTHMONITOR, view, order, items, key="monitor")
+        return await self._make(requests.CREATE_HEALTHMONITOR, view, order, items, key="monitor")
 
-    async def end_monitor(self, view: DeviceView, order: Order) -> None:
+    async def end_monitor(self, view: DeviceView, order: Order) -> Instruction:
         """Have the device watched no more."""
         items = [{"resource": "healthmonitor", "resource_data": {}}]
-        await self._send(requests.DELETE_HEALTHMONITOR, view, order, items)
+        return await self._make(requests.DELETE_HEALTHMONITOR, view, order, items, key="ending")
 
-    async def configure(self, view: DeviceView, order: Order, key: str) -> Told:
+    async def configure(self, view: DeviceView, order: Order, key: str) -> Instruction:
         """Have the device given its addresses and routes."""
         items = await self._driver.get_nsd_config_info(view.nsd, view.interfaces)
-        return await self._send(requests.CREATE_NSD_CONFIG, view, order, items, key=key)
+        return await self._make(requests.CREATE_NSD_CONFIG, view, order, items, key=key)
 
-    async def clear(self, view: DeviceView, order: Order) -> None:
+    async def clear(self, view: DeviceView, order: Order) -> Instruction:
         """Have addresses and routes taken off the device."""
         items = [{"resource": "interfaces", "resource_data": {}}]
-        await self._send(requests.DELETE_NSD_CONFIG, view, order, items)
+        return await self._make(requests.DELETE_NSD_CONFIG, view, order, items, key="clearing")
 
-    async def serve(self, view: DeviceView, order: Order, instance_id: str, key: str) -> Told:
+    async def serve(self, view: DeviceView, order: Order, instance_id: str, key: str) -> Instruction:
         """Have the device given one service's configuration."""
         spec = view.specs[instance_id]
         items = await self._driver.get_network_service_config_info(spec, view.nsd, view.interfaces)
         about = view.handed[instance_id]["spec_digest"]
-        return await self._send(
+        return await self._make(
             requests.CREATE_SERVICE_CONFIG, view, order, items, key=key, about=about, service_id=spec.id
         )
 
-    async def remove(self, view: DeviceView, order: Order, instance_id: str) -> Told:
+    async def remove(self, view: DeviceView, order: Order, instance_id: str) -> Instruction:
         """Have one service taken off the device."""
         spec = view.specs[instance_id]
         items = [{"resource": spec.service_type.lower(), "resource_data": {}}]
-        return await self._send(
+        return await self._make(
             requests.DELETE_SERVICE_CONFIG, view, order, items, key="removal", service_id=spec.id
         )
 
-    async def _send(
+    async def _make(
         self,
         operation: str,
         view: DeviceView,
         order: Order,
         items: Sequence[Mapping[str, Any]],
         *,
-        key: str = "",
+        key: str,
         about: str | None = None,
         service_id: str | None = None,
-    ) -> Told:
+    ) -> Instruction:
         if view.agent is None:
             raise Transient("no live agent reaches the configurator")
         expects = digest(requests.tree_of(items))
@@ -111,21 +138,13 @@ class Instructor:
             device=DeviceAddress(view.nsd.id, check.address, check.port, check.server_name),
             config=items,
         )
-        now = self._clock.seconds()
         told = Told(
             key=key,
             about=about,
             expects=expects,
             order=order,
             boot=view.snapshot.boot,
-            deadline=now + RESULT_TIMEOUT,
+            deadline=self._clock.seconds() + RESULT_TIMEOUT,
         )
-        try:
-            answer = await self._call(
-                view.agent, operation, {"configurator": view.row["configurator"], "request": body}
-            )
-        except (Invalid, Permanent) as error:
-            if not key:
-                raise
-            return replace(told, refused=key, refused_about=about, refusal=str(error))
-        return replace(told, boot=answer["boot_id"])
+        args = {"configurator": view.row["configurator"], "request": body}
+        return Instruction(operation, view.agent, args, told)

@@ -7,7 +7,7 @@ held                                                      wait (held by operator
 a binding is going, its configuration is on the device    :class:`TellRemoval` / wait (result)
 a binding is going, nothing of it is on the device        :class:`DropBinding`
 the same, on a device that is wanted absent               (it goes with the device)
-wanted absent, its configuration told                     :class:`TellClear`
+wanted absent, its configuration told                     :class:`TellClear` / wait (result)
 wanted absent, monitor told                               :class:`TellMonitorRemoval`
 wanted absent, an interface is plugged                    :class:`Unplug`
 wanted absent, created                                    :class:`DeleteNsd`
@@ -22,13 +22,15 @@ an interface is plugged and not wanted                    :class:`Unplug`
 no agent reaches its configurator                         wait (no agent)
 monitor not told, or told another boot                    :class:`TellMonitor`
 never answered                                            wait (device has not answered yet)
-device configuration not told, or told another boot       :class:`TellConfig` / wait (result, deadline)
-a service's configuration likewise                        :class:`TellService` / wait (result, deadline)
+device configuration not told, or told another boot       :class:`TellConfig`
+device configuration refused                              settled (ERROR, reason)
+a service's configuration not told, or told another boot  :class:`TellService`
+a result has not come                                     wait (result, deadline: then told again)
 unhealthy                                                 settled (DOWN, reason)
 all equal                                                 settled; look again after resync_interval
 ========================================================  =======================================
 
-*Told* means: handed to the configurator and accepted by it, which is kept with the boot id of that
+*Told* means: recorded as handed to the configurator, before it is (I1), with the boot id of that
 configurator, the key of what was told, and the digest that is expected back.
 """
 
@@ -187,6 +189,8 @@ class DeviceSnapshot:
     :ivar backend: what the last look from outside said, at *inspected_at*.
     :ivar config_key: digest of the interfaces and routes wanted.
     :ivar health: the last verdict of the monitor, ``None`` before the first.
+    :ivar uncertain_below: what was told under a lower fence, and has no result, may never have been sent.
+    :ivar clearing: the request to take addresses and routes off, if one is under way.
     """
 
     id: str
@@ -209,6 +213,8 @@ class DeviceSnapshot:
     health: str | None
     health_reason: str
     bindings: tuple[Bound, ...]
+    uncertain_below: int = 0
+    clearing: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +292,7 @@ def unbinding(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision 
         if snapshot.boot is None:
             return _no_agent(snapshot, now)
         told = bound.removing
-        if told is None or told.boot != snapshot.boot or told.deadline <= now:
+        if told is None or _lapsed(snapshot, told, now):
             return _doing(snapshot, TellRemoval(bound.instance_id), "removing the service")
         return _waiting(snapshot, "device is removing the service", told.deadline)
     return None
@@ -300,7 +306,9 @@ def absent(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | N
         if snapshot.config.key is not None and not _lost(snapshot):
             if snapshot.boot is None:
                 return _no_agent(snapshot, now)
-            return _doing(snapshot, TellClear(), "clearing the device")
+            if snapshot.clearing is None or _lapsed(snapshot, snapshot.clearing, now):
+                return _doing(snapshot, TellClear(), "clearing the device")
+            return _waiting(snapshot, "clearing the device", snapshot.clearing.deadline)
         if snapshot.monitor.key is not None:
             if snapshot.boot is None:
                 return _no_agent(snapshot, now)
@@ -350,41 +358,54 @@ def interfaces(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision
 def monitored(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
     if snapshot.boot is None:
         return _no_agent(snapshot, now)
-    if snapshot.monitor.key is None or snapshot.monitor.boot != snapshot.boot:
+    monitor = snapshot.monitor
+    unsure = monitor.applied is None and _uncertain(snapshot, monitor)
+    if monitor.key is None or monitor.boot != snapshot.boot or unsure:
         return _doing(snapshot, TellMonitor(), "starting the monitor")
     if not snapshot.answering and snapshot.health is None:
         return _waiting(snapshot, "device has not answered yet", now + ANSWER_LOOK)
     return None
 
 
-def _configure(
-    snapshot: DeviceSnapshot, told: Told, key: str, step: Step, now: float, what: str
-) -> Decision | None:
-    """Tell what is not told, wait for its result; ``None`` when it is in place or was refused for good."""
-    if told.refused == key:
-        return None
-    if told.applied == key and told.key == key and told.boot == snapshot.boot:
-        return None
-    if told.key != key or told.boot != snapshot.boot or told.deadline <= now:
-        return _doing(snapshot, step, what)
-    return _waiting(snapshot, what, told.deadline)
+def _uncertain(snapshot: DeviceSnapshot, told: Told) -> bool:
+    """Whether whoever meant to tell this may have died before it did."""
+    return bool(told.order) and told.order[0] < snapshot.uncertain_below
+
+
+def _lapsed(snapshot: DeviceSnapshot, told: Told, now: float) -> bool:
+    """Whether no result of this is to be expected any more."""
+    return told.boot != snapshot.boot or told.deadline <= now or _uncertain(snapshot, told)
+
+
+def _in_place(snapshot: DeviceSnapshot, told: Told, key: str) -> bool:
+    """Whether *key* was read back from the device after this life of the configurator was told of it."""
+    return told.applied == key and told.key == key and told.boot == snapshot.boot
+
+
+def _due(snapshot: DeviceSnapshot, told: Told, key: str, now: float) -> bool:
+    """Whether *key* has to be told, for the first time or again."""
+    if told.refused == key or _in_place(snapshot, told, key):
+        return False
+    return told.key != key or _lapsed(snapshot, told, now)
 
 
 def configured(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
-    key = snapshot.config_key
-    decision = _configure(snapshot, snapshot.config, key, TellConfig(key), now, "configuring the device")
-    if decision is not None:
-        return decision
-    if snapshot.config.refused == key:
-        reason = f"device refused its configuration: {snapshot.config.refusal}"
+    """All is told before any result is waited for: the configurator keeps a device's requests in order."""
+    config, key = snapshot.config, snapshot.config_key
+    staying = [bound for bound in snapshot.bindings if not bound.unbinding]
+    if _due(snapshot, config, key, now):
+        return _doing(snapshot, TellConfig(key), "configuring the device")
+    if config.refused == key:
+        reason = f"device refused its configuration: {config.refusal}"
         return Decision(Settled(now + policy.resync_interval), DeviceStatus.ERROR, reason)
-    for bound in snapshot.bindings:
-        if bound.unbinding:
-            continue
-        step = TellService(bound.instance_id, bound.key)
-        decision = _configure(snapshot, bound.told, bound.key, step, now, "configuring the service")
-        if decision is not None:
-            return decision
+    for bound in staying:
+        if _due(snapshot, bound.told, bound.key, now):
+            return _doing(snapshot, TellService(bound.instance_id, bound.key), "configuring the service")
+    if not _in_place(snapshot, config, key):
+        return _waiting(snapshot, "configuring the device", config.deadline)
+    for bound in staying:
+        if bound.told.refused != bound.key and not _in_place(snapshot, bound.told, bound.key):
+            return _waiting(snapshot, "configuring the service", bound.told.deadline)
     return None
 
 

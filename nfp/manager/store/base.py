@@ -55,7 +55,9 @@ class Converged:
     """Columns of an object that a converge loop looks after (``design.md`` section 3).
 
     ``revision`` rises with every fact, wanted or observed (I3); the object is unsettled while it is
-    above ``converged_revision`` (I4).  The lease says who may act, ``fence`` which taking this is (I5).
+    above ``converged_revision`` (I4).  The lease says who may act, ``fence`` which taking this is (I5);
+    a taking that was never given back may have died between an intent and its effect, so what was told
+    under a fence below ``uncertain_below`` and has no result is told again.
     ``attempts`` counts failures per step, so that backoff survives a crash; ``failure`` is a reason that
     stops work until a new fact arrives; ``wake_at`` is when a waiting object wants to be looked at;
     ``request_id`` is the last request that wanted something of it, which the work's log lines bear.
@@ -66,6 +68,7 @@ class Converged:
     lease_owner: Mapped[str | None] = mapped_column(sa.String(255))
     lease_until: Mapped[float | None] = mapped_column(sa.Double)
     fence: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    uncertain_below: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     held: Mapped[str | None] = mapped_column(sa.Text)
     wanted_absent: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     attempts: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)

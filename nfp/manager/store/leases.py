@@ -29,7 +29,14 @@ def take(connection: sa.Connection, table: Any, object_id: str, owner: str, seco
             table.c.id == object_id,
             sa.or_(table.c.lease_owner.is_(None), table.c.lease_owner == owner, table.c.lease_until < now),
         )
-        .values(lease_owner=owner, lease_until=now + seconds, fence=table.c.fence + 1)
+        .values(
+            lease_owner=owner,
+            lease_until=now + seconds,
+            fence=table.c.fence + 1,
+            uncertain_below=sa.case(
+                (table.c.lease_owner.is_(None), table.c.uncertain_below), else_=table.c.fence + 1
+            ),
+        )
     )
     if taken.rowcount != 1:
         return None
@@ -64,15 +71,18 @@ def release(
 
 
 def clear(connection: sa.Connection, owner_prefix: str) -> int:
-    """Free every lease of an owner that is known to be dead; gives how many there were."""
-    freed = 0
+    """End every lease of an owner that is known to be dead; gives how many there were.
+
+    The owner's name stays: the next taking sees that the lease was not given back.
+    """
+    ended = 0
     for table in (*CONVERGED, _AGENTS):
-        freed += connection.execute(
+        ended += connection.execute(
             sa.update(table)
-            .where(table.c.lease_owner.startswith(owner_prefix, autoescape=True))
-            .values(lease_owner=None, lease_until=None)
+            .where(table.c.lease_owner.startswith(owner_prefix, autoescape=True), table.c.lease_until > 0.0)
+            .values(lease_until=0.0)
         ).rowcount
-    return freed
+    return ended
 
 
 def unsettled(connection: sa.Connection, table: Any) -> list[str]:

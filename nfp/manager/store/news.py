@@ -17,7 +17,7 @@ from nfp.manager.plan.results import weigh
 from nfp.manager.store import bindings, history, rows
 from nfp.manager.store.base import clock
 from nfp.manager.store.tables import AgentRecord, NetworkServiceDevice, NetworkServiceInstance
-from nfp.model.requests import DELETE_SERVICE_CONFIG
+from nfp.model.requests import DELETE_NSD_CONFIG, DELETE_SERVICE_CONFIG
 from nfp.model.states import Outcome
 
 _INSTANCES: Any = NetworkServiceInstance.__table__
@@ -35,7 +35,7 @@ def config_result(
         return []
     service_id = context.get("network_service_id")
     if service_id is None:
-        return _device_result(connection, device, data, now, rng)
+        return _device_result(connection, device, info, data, now, rng)
     query = sa.select(_INSTANCES).where(
         _INSTANCES.c.nsd_id == device["id"], _INSTANCES.c.network_service_id == service_id
     )
@@ -59,9 +59,16 @@ def config_result(
 
 
 def _device_result(
-    connection: sa.Connection, device: dict[str, Any], data: Mapping[str, Any], now: float, rng: Any
+    connection: sa.Connection,
+    device: dict[str, Any],
+    info: Mapping[str, Any],
+    data: Mapping[str, Any],
+    now: float,
+    rng: Any,
 ) -> list[str]:
     observed = device["observed"]
+    if info["context"].get("operation") == DELETE_NSD_CONFIG:
+        return _clearing_result(connection, device, data, now, rng)
     verdict = weigh(told_of(observed.get("config")), data)
     if not verdict.history:
         _set(connection, device["id"], {"observed": {**observed, "config": asdict(verdict.told)}})
@@ -73,6 +80,24 @@ def _device_result(
     service_ids = bindings.services_of(connection, device["id"])
     bindings.bump_services(connection, service_ids)
     return [f"device:{device['id']}", *(f"service:{name}" for name in service_ids)]
+
+
+def _clearing_result(
+    connection: sa.Connection, device: dict[str, Any], data: Mapping[str, Any], now: float, rng: Any
+) -> list[str]:
+    """A device that will not be cleared goes all the same: its clearing is a courtesy."""
+    observed = device["observed"]
+    if tuple(data.get("order") or ()) != told_of(observed.get("clearing")).order:
+        return []
+    again = data.get("outcome") != Outcome.APPLIED and data.get("transient")
+    facts: dict[str, Any] = {"clearing": None} if again else {"clearing": None, "config": None}
+    _set(connection, device["id"], {"observed": {**observed, **facts}})
+    _retry(
+        connection, device, "TellClear", str(data.get("reason") or "not cleared") if again else None, now, rng
+    )
+    history.add(connection, device["id"], "clearing", _words(data))
+    bindings.bump_device(connection, device["id"])
+    return [f"device:{device['id']}"]
 
 
 def _removal_result(

@@ -6,13 +6,13 @@ recording transaction, for notifications change it too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from nfp.manager.plan.device import Told
+from nfp.manager.plan.device import Told, told_of
 from nfp.manager.store import bindings, rows
 from nfp.manager.store.outcome import Outcome, Recording
 from nfp.manager.store.tables import AgentRecord, NetworkServiceInstance, PortInfo
@@ -58,37 +58,49 @@ def plugged(port_id: str, laid: Mapping[str, Any] | None) -> Recording:
     return record
 
 
-def told(name: str, what: Told) -> Recording:
-    """Record what the configurator was told about the device itself (``monitor`` or ``config``)."""
+@dataclass(frozen=True)
+class Place:
+    """Where it is kept what the configurator was told.
 
-    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
-        _know_boot(connection, row["configurator"], what.boot)
-        return Outcome({"observed": {**row["observed"], name: asdict(what)}}, note=_note(what))
+    :ivar name: ``monitor``, ``config``, ``clearing`` of the device; ``told``, ``removing`` of an instance.
+    :ivar instance_id: ``None``: about the device itself.
+    """
 
-    return record
+    name: str
+    instance_id: str | None = None
 
+    def put(self, what: Told) -> Recording:
+        """Record what is about to be told."""
+        return lambda connection, row: self._change(connection, row, lambda known: what)
 
-def told_instance(instance_id: str, name: str, what: Told) -> Recording:
-    """Record what the configurator was told about a service (``told`` or ``removing``)."""
+    def correct(self, order: tuple[int, ...], **changes: Any) -> Recording:
+        """Change what was told with that *order*; anything newer, or a result that came, stays."""
 
-    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
-        _know_boot(connection, row["configurator"], what.boot)
-        instance = rows.first(
-            connection, sa.select(_INSTANCES).where(_INSTANCES.c.id == instance_id).with_for_update()
-        )
+        def change(known: Told) -> Told:
+            return replace(known, **changes) if known.order == order else known
+
+        return lambda connection, row: self._change(connection, row, change)
+
+    def _change(
+        self, connection: sa.Connection, row: dict[str, Any], change: Callable[[Told], Told]
+    ) -> Outcome:
+        if self.instance_id is None:
+            what = change(told_of(row["observed"].get(self.name)))
+            _know_boot(connection, row["configurator"], what.boot)
+            return Outcome({"observed": {**row["observed"], self.name: asdict(what)}}, note=_note(what))
+        mine = _INSTANCES.c.id == self.instance_id
+        instance = rows.first(connection, sa.select(_INSTANCES).where(mine).with_for_update())
         if instance is None:
             return Outcome({})
-        observed = {**instance["observed"], name: asdict(what)}
-        connection.execute(
-            sa.update(_INSTANCES).where(_INSTANCES.c.id == instance_id).values(observed=observed)
-        )
+        what = change(told_of(instance["observed"].get(self.name)))
+        _know_boot(connection, row["configurator"], what.boot)
+        observed = {**instance["observed"], self.name: asdict(what)}
+        connection.execute(sa.update(_INSTANCES).where(mine).values(observed=observed))
         wake = []
         if what.refused is not None:
             bindings.bump_services(connection, [instance["network_service_id"]])
             wake.append(f"service:{instance['network_service_id']}")
         return Outcome({}, wake, note=_note(what))
-
-    return record
 
 
 def service_of(connection: sa.Connection, instance_id: str) -> list[str]:
@@ -105,6 +117,8 @@ def _note(what: Told) -> str:
 
 def _know_boot(connection: sa.Connection, configurator: str, boot: str | None) -> None:
     """An answer may bring a configurator's new boot id before its agent's next report does."""
+    if boot is None:
+        return
     for agent in rows.every(connection, sa.select(_AGENTS).with_for_update()):
         known = agent["configurators"]
         if any(item["name"] == configurator and item.get("boot_id") != boot for item in known):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,3 +27,17 @@ class Outcome:
 
 Recording = Callable[[sa.Connection, dict[str, Any]], Outcome]
 """Run in the recording transaction with the object's row, locked and fresh."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An effect whose result may arrive before whoever caused it could record it (I1).
+
+    :ivar record: stores what is about to be done, before *effect*.
+    :ivar effect: does it; gives what is to be corrected in the record, if anything is.
+    :ivar undo: stores that it was not done, after *effect* failed.
+    """
+
+    record: Recording
+    effect: Callable[[], Awaitable[Recording | None]]
+    undo: Recording

@@ -208,6 +208,8 @@ def device(connection: sa.Connection, device_id: str, deployment: str) -> Device
         health=health.get("status"),
         health_reason=health.get("reason") or "",
         bindings=tuple(_bound(instance, laid) for instance in instances),
+        uncertain_below=row["uncertain_below"],
+        clearing=told_of(observed["clearing"]) if observed.get("clearing") else None,
     )
     handed = {instance["id"]: instance["wanted"] for instance in instances}
     return DeviceView(snapshot, row, nsd, specs, handed, interfaces, agent)

@@ -14,7 +14,7 @@ from nfp.manager.converge import Converger
 from nfp.manager.plan.decisions import Decision, Settled, Step, Wait
 from nfp.manager.store import accept, leases
 from nfp.manager.store.engine import Inline, Store
-from nfp.manager.store.outcome import Outcome, Recording
+from nfp.manager.store.outcome import Intent, Outcome, Recording
 from nfp.manager.store.tables import NetworkService
 from nfp.model.errors import Permanent, Transient
 from nfp.process import interfaces as process
@@ -59,6 +59,17 @@ class Kind:
         if self.work is not None:
             await self.work()
         return lambda connection, row: Outcome({"description": "done"}, ["device:x"])
+
+
+class Intends(Kind):
+    """Says what it is about to do."""
+
+    async def perform(self, step: Step, view: dict[str, Any], fence: int) -> Intent:  # type: ignore[override]
+        return Intent(_described("meant"), self.work, _described("undone"))
+
+
+def _described(text: str) -> Recording:
+    return lambda connection, row: Outcome({"description": text})
 
 
 class ConvergeTests(SynchronousTestCase):
@@ -172,8 +183,32 @@ class ConvergeTests(SynchronousTestCase):
             connection.execute(sa.delete(TABLE))
         self.assertIsInstance(self.successResultOf(self.run_it(Kind([]))), process.Settled)
 
-    def test_a_dead_workers_leases_are_freed_by_its_name(self) -> None:
+    def test_a_dead_workers_leases_end_by_its_name_and_what_it_did_is_uncertain(self) -> None:
         with self.engine.begin() as connection:
             leases.take(connection, TABLE, SERVICE_ID, "host/0/123", 60.0)
             self.assertEqual(0, leases.clear(connection, "host/1/"))
+            self.assertIsNone(leases.take(connection, TABLE, SERVICE_ID, "host/0/456", 60.0))
             self.assertEqual(1, leases.clear(connection, "host/0/"))
+            self.assertEqual(2, leases.take(connection, TABLE, SERVICE_ID, "host/0/456", 60.0))
+        self.assertEqual(2, self.row()["uncertain_below"])
+
+    def test_a_lease_that_was_given_back_leaves_nothing_uncertain(self) -> None:
+        for _ in range(2):
+            self.successResultOf(self.run_it(Kind([Work(), Settled()])))
+        self.assertEqual(0, self.row()["uncertain_below"])
+
+    def test_I1_an_intent_is_recorded_before_its_effect(self) -> None:
+        seen = []
+
+        async def effect() -> None:
+            seen.append(self.row()["description"])
+
+        self.successResultOf(self.run_it(Intends([Work(), Settled()], effect)))
+        self.assertEqual(["meant"], seen)
+
+    def test_an_intent_that_failed_is_undone_and_counted(self) -> None:
+        async def effect() -> None:
+            raise Transient("no agent")
+
+        self.successResultOf(self.run_it(Intends([Work(), Settled()], effect)))
+        self.assertEqual(("undone", 1), (self.row()["description"], self.row()["attempts"]["Work"]["count"]))

@@ -110,6 +110,11 @@ ROWS: dict[str, tuple[DeviceSnapshot, object, str]] = {
         "PENDING_UPDATE",
     ),
     "absent, configured": (ABSENT, TellClear(), "PENDING_DELETE"),
+    "absent, being cleared": (
+        replace(ABSENT, clearing=REMOVAL),
+        Wait("clearing the device", LATER),
+        "PENDING_DELETE",
+    ),
     "absent, configured, no agent": (replace(ABSENT, boot=None), NO_AGENT, "PENDING_DELETE"),
     "absent, dead": (replace(ABSENT, health="DOWN"), TellMonitorRemoval(), "PENDING_DELETE"),
     "absent, monitored": (replace(ABSENT, config=Told()), TellMonitorRemoval(), "PENDING_DELETE"),
@@ -182,6 +187,20 @@ ROWS: dict[str, tuple[DeviceSnapshot, object, str]] = {
     "a service is being configured": (
         replace(GOOD, bindings=(replace(CARRIED, told=replace(SERVED, applied=None)),)),
         Wait("configuring the service", LATER),
+        "PENDING_UPDATE",
+    ),
+    "whoever told it may have died before": (
+        replace(
+            GOOD,
+            uncertain_below=5,
+            bindings=(replace(CARRIED, told=replace(SERVED, order=(4, 1), applied=None)),),
+        ),
+        TellService("i", "k"),
+        "PENDING_UPDATE",
+    ),
+    "the monitor may never have been told": (
+        replace(GOOD, uncertain_below=5, monitor=replace(MONITOR, order=(4, 1))),
+        TellMonitor(),
         "PENDING_UPDATE",
     ),
     "told to an earlier life of the configurator": (
@@ -270,7 +289,7 @@ class World:
             case DropBinding(instance_id):
                 self.change(bindings=tuple(b for b in now.bindings if b.instance_id != instance_id))
             case TellClear():
-                self.change(config=Told())
+                self.change(clearing=replace(told, key="clearing"))
             case TellMonitorRemoval():
                 self.change(monitor=Told())
             case DeleteNsd():
@@ -286,7 +305,8 @@ class World:
             backend="ACTIVE" if now.backend in ("BUILDING", "UNKNOWN", "ERROR", None) else now.backend,
             inspected_at=NOW,
             health=now.health or "UP",
-            config=replace(now.config, applied=now.config.key),
+            config=Told() if now.clearing else replace(now.config, applied=now.config.key),
+            clearing=None,
             bindings=tuple(
                 replace(b, told=replace(b.told, applied=b.told.key), removed=b.removing is not None)
                 for b in now.bindings
