@@ -114,6 +114,8 @@ class Attachment:
                 self._again()
             return
         if session is not self._session:
+            # Stopped, or lost, while it was being set up.
+            await _close(channel)
             return
         self._attempts = 0
         self.channel = channel

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from uuid import uuid4
 
 from twisted.internet import defer
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,15 +22,21 @@ from nfp.rpc.topology import Topology, fanout_exchange
 
 CAST_TIMEOUT = 60.0
 
+GRACE = 10.0
+"""Seconds after a reconnection in which a topic may have no queue yet: a broker that restarted has
+forgotten the bindings of a transient exchange, and the servers are on their way back as we are."""
+AGAIN = 0.5
+
 
 class _Message:
     """One message until it has ended.
 
-    :ivar sent: whether it was ever given to the broker.
+    :ivar sent: whether it was ever given to the broker, and not given back.
+    :ivar again: the next attempt, where there is to be one.
     :ivar ended: fires with a call's result, or when the broker has a cast.
     """
 
-    __slots__ = ("body", "deadline", "ended", "is_call", "key", "sent")
+    __slots__ = ("again", "body", "deadline", "ended", "is_call", "key", "sent")
 
     def __init__(self, key: str, body: bytes, deadline: float, is_call: bool) -> None:
         self.key = key
@@ -37,6 +44,7 @@ class _Message:
         self.deadline = deadline
         self.is_call = is_call
         self.sent = False
+        self.again: IDelayedCall | None = None
         self.ended: defer.Deferred[object] = defer.Deferred()
 
 
@@ -60,6 +68,8 @@ class RpcClient:
         self._reply_queue = f"reply_{uuid4().hex}"
         self._calls: dict[str, _Message] = {}
         self._open: dict[_Message, None] = {}
+        self._was_up = False
+        self._grace_ends = 0.0
         self._attachment = Attachment(connection, "client", self._set_up)
         self._attachment.start()
 
@@ -98,7 +108,8 @@ class RpcClient:
         :raises nfp.model.errors.NfpError: what the other side raised, by its code.
         :raises RemoteError: what it raised, if that is not of our family.
         :raises RpcTimeout: no answer in time.
-        :raises Unroutable: nobody has declared the topic.
+        :raises Unroutable: nobody has declared the topic; right after a reconnection that is said
+            only after some seconds.
         """
         msg_id = uuid4().hex
         answer_to = AnswerTo(msg_id, self._reply_queue, None)
@@ -169,6 +180,8 @@ class RpcClient:
             raise RpcTimeout(f"{method} to {message.key}: no answer within {timeout:g} s") from None
         finally:
             del self._open[message]
+            if message.again is not None:
+                message.again.cancel()
 
     def _send(self, channel: IChannel, message: _Message) -> None:
         properties = envelope.PROPERTIES
@@ -177,8 +190,30 @@ class RpcClient:
         message.sent = True
         confirmed = channel.publish_confirmed(self._exchange, message.key, message.body, properties)
         _ = confirmed.addCallbacks(
-            _confirmed, _not_confirmed, callbackArgs=(message,), errbackArgs=(message,)
+            _confirmed, self._not_confirmed, callbackArgs=(message,), errbackArgs=(message,)
         )
+
+    def _not_confirmed(self, failure: Failure, message: _Message) -> None:
+        error = failure.value
+        assert error is not None
+        if isinstance(error, NotRouted):
+            self._not_routed(message)
+        elif isinstance(error, NotTaken) or not isinstance(error, BrokerError):
+            _fail(message, error)
+        # Else the channel ended: a cast goes again with the next one, a call waits for its reply.
+
+    def _not_routed(self, message: _Message) -> None:
+        if self._clock.seconds() >= self._grace_ends or message.ended.called:
+            _fail(message, Unroutable(f"nobody serves {message.key}"))
+            return
+        message.sent = False
+        message.again = self._clock.callLater(AGAIN, self._send_again, message)
+
+    def _send_again(self, message: _Message) -> None:
+        message.again = None
+        channel = self._attachment.channel
+        if channel is not None and not message.sent:
+            self._send(channel, message)
 
     async def _set_up(self, session: ISession, channel: IChannel) -> None:
         options = self._connection.options
@@ -192,8 +227,11 @@ class RpcClient:
 
         await channel.consume(self._reply_queue, replied, self._attachment.renew)
         await channel.confirm_mode()
+        if self._was_up:
+            self._grace_ends = self._clock.seconds() + GRACE
+        self._was_up = True
         for message in list(self._open):
-            if not (message.is_call and message.sent):
+            if message.again is None and not (message.is_call and message.sent):
                 self._send(channel, message)
 
     def _replied(self, channel: IChannel, delivery: Delivery) -> None:
@@ -216,16 +254,6 @@ class RpcClient:
 def _confirmed(_: None, message: _Message) -> None:
     if not message.is_call and not message.ended.called:
         message.ended.callback(None)
-
-
-def _not_confirmed(failure: Failure, message: _Message) -> None:
-    error = failure.value
-    assert error is not None
-    if isinstance(error, NotRouted):
-        _fail(message, Unroutable(f"nobody serves {message.key}"))
-    elif isinstance(error, NotTaken) or not isinstance(error, BrokerError):
-        _fail(message, error)
-    # Else the channel ended: a cast goes again with the next one, a call waits for its reply.
 
 
 def _fail(message: _Message, error: BaseException) -> None:

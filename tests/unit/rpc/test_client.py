@@ -162,6 +162,28 @@ class ClientTests(SynchronousTestCase):
         self.connection.up()
         self.assertEqual(len(self.requests()), 2)
 
+    def test_right_after_a_reconnection_servers_may_still_be_on_their_way(self) -> None:
+        """An unroutable message is tried again for some seconds, then given up."""
+        self.up()
+        self.connection.down()
+        del self.broker.queues["t"]
+        self.connection.up()
+        calling = self.begin(self.client.call("t", "m", {}))
+        casting = self.begin(self.client.cast("t", "m", {}))
+        lost = self.begin(self.client.cast("nobody", "m", {}))
+        self.clock.advance(0.5)
+        self.assertNoResult(casting)
+        self.broker.queues["t"] = deque()
+        self.clock.advance(0.5)
+        self.successResultOf(casting)
+        self.assertEqual(len(self.requests()), 2)
+        body = envelope.write_reply(self.requests()[0]["_msg_id"], "done")
+        self.broker.put("", self.client._reply_queue, body, envelope.PROPERTIES)
+        self.assertEqual(self.successResultOf(calling), "done")
+        self.clock.pump([0.5] * 20)
+        self.failureResultOf(lost, Unroutable)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_a_foreign_reply_is_refused(self) -> None:
         """And the next one is taken."""
         self.up()

@@ -192,10 +192,10 @@ class FailureTests(SynchronousTestCase):
 
     def test_recorded_dispatcher_errors_are_said_alike(self) -> None:
         """Class, module and text of NoSuchMethod and UnsupportedVersion."""
-        dispatcher, text = "oslo_messaging.rpc.dispatcher", "Endpoint does not support RPC "
+        dispatcher, start = "oslo_messaging.rpc.dispatcher", "Endpoint does not support RPC "
         for error, module, text in (
-            (NoSuchMethod("m"), dispatcher, f"{text}method m"),
-            (UnsupportedVersion.of("1.7", "m"), dispatcher, f"{text}version 1.7. Attempted method: m"),
+            (NoSuchMethod("m"), dispatcher, f"{start}method m"),
+            (UnsupportedVersion.of("1.7", "m"), dispatcher, f"{start}version 1.7. Attempted method: m"),
             (WrongArguments("m() got x"), "builtins", "m() got x"),
         ):
             told = envelope.failure_of(error)
