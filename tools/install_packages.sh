@@ -80,12 +80,22 @@ for unit in "${masks[@]}"; do
 done
 
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-apt=(apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
-"${apt[@]}" update
+log=$(mktemp)
+apt() { # quietly, but with all that it said when it fails
+  apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 </dev/null || {
+    cat "$log" >&2
+    exit 1
+  }
+}
+apt update
 if [[ " ${missing[*]} " == *" postgresql "* ]]; then
   # No cluster: the tests make their own, in a directory of their own.
-  "${apt[@]}" install -y --no-install-recommends postgresql-common >/dev/null
+  apt install -y --no-install-recommends postgresql-common
   cp -a "$cluster" "$saved_cluster"
   printf '\ncreate_main_cluster = false\n' >>"$cluster"
 fi
-"${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+apt install -y --no-install-recommends "${missing[@]}"
+for unit in "${masks[@]}"; do # the same for hosts that still boot by /etc/init.d
+  if [ -x "/etc/init.d/${unit%.service}" ]; then update-rc.d "${unit%.service}" disable >/dev/null; fi
+done
+rm -f "$log"
