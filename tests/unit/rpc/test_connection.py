@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import defer
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet import defer, error
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -48,7 +47,7 @@ class Endpoint:
 
     def fail(self) -> None:
         """The last attempt is refused."""
-        self.attempts[-1][1].errback(ConnectionRefusedError())
+        self.attempts[-1][1].errback(error.ConnectionRefusedError())
 
 
 class User:
@@ -86,7 +85,7 @@ class RpcConnectionTests(SynchronousTestCase):
 
     def lose(self, protocol: Any) -> None:
         """The transport goes."""
-        protocol.connectionLost(Failure(ConnectionDone()))
+        protocol.connectionLost(Failure(error.ConnectionDone()))
 
     def waits(self) -> float:
         """Seconds until the next attempt; lets them pass."""
@@ -226,5 +225,5 @@ class AnyHostTests(SynchronousTestCase):
             connecting = endpoint.connect(object())
             connecting.addErrback(lambda failure: None)
             reactor.advance(0)
-        hosts = [(client[0], client[1]) for client in reactor.tcpClients]
-        self.assertEqual(hosts, [("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.1", 1)])
+        ports = [client[1] for client in reactor.tcpClients]
+        self.assertEqual(ports, [1, 2, 1])
