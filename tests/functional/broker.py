@@ -24,12 +24,13 @@ from nfp.rpc.url import BrokerURL
 INSTALLED = Path("/usr/lib/rabbitmq/lib")
 START_SECONDS = 90.0
 
-# The node must not outlive a test process that was killed: the guardian ends it when the pipe closes.
+# The node must not outlive a test process that was killed: the guardian ends it when the pipe closes,
+# and leaves the directory to a last process outside the group.
 GUARDIAN = """
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
-( read _ <&3; kill -s KILL -- -$$ ) &
+( read _ <&3; setsid sh -c "sleep 1; rm -rf '$PWD'" & kill -s KILL -- -$$ ) &
 wait $child
 """
 
