@@ -30,7 +30,7 @@ GUARDIAN = """
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
-( read _ <&3; setsid sh -c "sleep 1; rm -rf '$PWD'" & kill -s KILL -- -$$ ) &
+( read _ <&3; setsid sh -c "sleep 1; rm -rf '$PWD'" & sleep 0.2; kill -s KILL -- -$$ ) &
 wait $child
 """
 
