@@ -14,6 +14,7 @@ from typing import Any
 from nfp.model.errors import Invalid, Transient
 from nfp.model.schemas import check
 from nfp.netns import links
+from nfp.netns.announce import announce
 from nfp.netns.inside import set_sysctls
 from nfp.netns.links import RouteSpec
 from nfp.netns.messages import RTPROT_NFP, Link, mac_bytes
@@ -128,6 +129,7 @@ def apply(namespace: str | None, tree: Mapping[str, Any], before: Mapping[str, A
             [RouteSpec(route["destination"], route["nexthop"]) for route in tree["routes"]],
             RTPROT_NFP,
         )
+        announce(namespace, wanted)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise
