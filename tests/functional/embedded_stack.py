@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,16 +24,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import amqp  # type: ignore[import-untyped]
 import sqlalchemy as sa
 
 from nfp.embedded.configuration import read_connection
 from nfp.embedded.state_dir import StateDir
 from nfp.manager.lifecycle.control import DeviceControl
-from nfp.manager.store.engine import make_engine
-from nfp.manager.store.tables import Base, History, NetworkService, NetworkServiceDevice
+from nfp.manager.lifecycle.fabric import MANAGEMENT_NETWORK, port_name
+from nfp.manager.store.engine import with_driver
+from nfp.manager.store.tables import (
+    Base,
+    History,
+    NetworkService,
+    NetworkServiceDevice,
+    NetworkServiceInstance,
+)
 from nfp.model.errors import Transient
 from nfp.netns import namespaces
 from nfp.netns.links import list_links
+from nfp.rpc.url import BrokerURL
 from tests.functional.node_driver import NodeDriver
 
 NFP = Path(sys.executable).with_name("nfp")
@@ -41,6 +51,7 @@ STOP_SECONDS = 60.0
 SETTLE_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
 
+TOPICS = ("nfp-service-manager", "nfp-configurator-agent")
 COMPONENTS = ("device", "proxy", "configurator", "agent", "manager")
 KEPT_TABLES = frozenset(
     (
@@ -196,12 +207,17 @@ class Stack:
 
     # The store
 
+    @property
+    def engine(self) -> sa.Engine:
+        """A way to the store that only reads, and so never waits for a writer."""
+        if self._engine is None:
+            self._engine = sa.create_engine(with_driver(read_connection(self.state)), pool_size=1)
+        return self._engine
+
     def rows(self, model: Any, *conditions: Any) -> list[dict[str, Any]]:
         """Rows of the store."""
-        if self._engine is None:
-            self._engine = make_engine(read_connection(self.state), 1)
-        query = sa.select(model.__table__).where(*conditions)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
+            query = sa.select(model.__table__).where(*conditions)
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def row(self, model: Any, identity: str) -> dict[str, Any] | None:
@@ -260,6 +276,20 @@ class Stack:
         """Namespaces of devices."""
         return namespaces.names(f"{self.state.namespace_prefix}d-")
 
+    def pull_the_cable(self, network_service_id: str) -> None:
+        """Cut the management link of a service's device."""
+        self._management_link(network_service_id, "down")
+
+    def put_the_cable_in(self, network_service_id: str) -> None:
+        """Mend it again."""
+        self._management_link(network_service_id, "up")
+
+    def _management_link(self, network_service_id: str, wanted: str) -> None:
+        instances = NetworkServiceInstance.__table__
+        (bound,) = self.rows(NetworkServiceInstance, instances.c.network_service_id == network_service_id)
+        link = port_name(bound["nsd_id"], MANAGEMENT_NETWORK)
+        subprocess.run(["ip", "-n", self.state.fabric, "link", "set", link, wanted], check=True)
+
     def inventory(self) -> dict[str, list[str]]:
         """All that a service could leave behind, by kind."""
         host = _host()
@@ -297,29 +327,17 @@ class Stack:
         return seen
 
     def messages(self) -> list[str]:
-        """Queues with messages that nobody has taken."""
-        listed = self.rabbitmqctl("list_queues", "--silent", "--no-table-headers", "name", "messages_ready")
-        pairs = (line.split() for line in listed.splitlines() if line.strip())
-        return sorted(f"{name} {number}" for name, number in pairs if number != "0")
+        """Our queues with messages that nobody has taken.
 
-    def rabbitmqctl(self, *arguments: str) -> str:
-        """Run ``rabbitmqctl``; takes a second or two."""
-        access = json.loads((self.state.rabbitmq / "access.json").read_text())
-        scripts = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))[-1]
-        done = subprocess.run(
-            [str(scripts / "rabbitmqctl"), "-n", f"nfp-{self.state.tag}@localhost", *arguments],
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "LANG": "C.UTF-8",
-                "HOME": str(self.state.rabbitmq),
-                "ERL_EPMD_PORT": str(access["mapper"]),
-            },
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        Those of answers are not looked at: the clients of some are dead, and they expire.
+        """
+        broker = BrokerURL.parse(self.state.transport_url.read_text())
+        told = {"userid": broker.username, "password": broker.password.reveal(), "virtual_host": broker.vhost}
+        queues = [name for topic in TOPICS for name in (topic, f"{topic}.{socket.gethostname()}")]
+        with amqp.Connection(":".join(map(str, broker.hosts[0])), **told) as connection:
+            channel = connection.channel()
+            counts = {name: channel.queue_declare(name, passive=True).message_count for name in queues}
+        return sorted(f"{name} {count}" for name, count in counts.items() if count)
 
     def _served(self) -> list[str]:
         try:
@@ -329,9 +347,7 @@ class Stack:
 
     def _counts(self) -> list[str]:
         tables = [table for table in Base.metadata.sorted_tables if table.name not in KEPT_TABLES]
-        if self._engine is None:
-            self._engine = make_engine(read_connection(self.state), 1)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             counts = {
                 table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for table in tables

@@ -18,6 +18,7 @@ class Story(SynchronousTestCase):
     """
 
     timeout = 240
+    maxDiff = None
     expected: Sequence[str] = ()
 
     def setUp(self) -> None:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from typing import Any
 
-from nfp.manager.lifecycle.fabric import MANAGEMENT_NETWORK, port_name
 from nfp.manager.store.tables import NetworkServiceDevice
 from nfp.netns.inside import connect_inside, listen_inside
 from tests.functional.chain import CLIENT, WEB, Chain, rules
@@ -105,25 +104,15 @@ class FirstChainTests(Story):
 
     def test_a_device_that_does_not_answer_shows_as_down_until_it_answers_again(self) -> None:
         chain = self.chain()
-        shown = self.create(chain, 80)
-        nsd_id = shown["network_service_instances"][0]["nsd_id"]
-        self.management_link(nsd_id, "down")
+        self.create(chain, 80)
+        self.stack.pull_the_cable(chain.id)
         down = self.stack.settle(chain.id, "DOWN")
         self.assertIn("device does not answer", down["status_description"])
-        self.management_link(nsd_id, "up")
+        self.stack.put_the_cable_in(chain.id)
         up = self.stack.settle(chain.id, "ACTIVE")
         self.assertEqual(up["status_description"], "")
         until(lambda: self.statuses(chain) == ["ACTIVE", "DOWN", "ACTIVE"], "all three are told")
         self.assertEqual(len(self.stack.rows(NetworkServiceDevice)), 1)
-
-    def management_link(self, nsd_id: str, wanted: str) -> None:
-        """Pull the device's management cable, or put it in again."""
-        link = port_name(nsd_id, MANAGEMENT_NETWORK)
-        subprocess.run(
-            ["ip", "-n", self.stack.state.fabric, "link", "set", link, wanted],
-            check=True,
-            capture_output=True,
-        )
 
 
 class ListingTests(Story):
