@@ -235,7 +235,12 @@ class Converger(Generic[V]):
     async def _record(
         self, object_id: str, fence: int, decision: Decision, recording: Recording | None
     ) -> V | None:
-        view, wake = await self._store.write(self._recorded, object_id, fence, decision, recording)
+        try:
+            view, wake = await self._store.write(self._recorded, object_id, fence, decision, recording)
+        except sa.exc.IntegrityError as error:
+            # Another object took what this one was about to (a sharing key): look again.
+            self._log.info("{object_id} looks again: {reason}", object_id=object_id, reason=str(error.orig))
+            view, wake = await self._store.write(self._recorded, object_id, fence, decision, None)
         for key in wake:
             self._wake(key)
         return view

@@ -24,7 +24,7 @@ class Poller:
     """Polls agents; one run is one poll.
 
     :param call: reaches an agent.
-    :param live: whether an agent has reported itself lately.
+    :param lease: makes polling an agent ours; see :func:`nfp.manager.store.leases.take_agent`.
     :param submit: has a notification stored by the worker that owns its device.
     :param wait: seconds that a poll waits for something to come.
     """
@@ -34,13 +34,13 @@ class Poller:
     def __init__(
         self,
         call: CallAgent,
-        live: Callable[[str], Awaitable[bool]],
+        lease: Callable[[str], Awaitable[float | None]],
         submit: Submit,
         wait: float,
         clock: IReactorTime,
     ) -> None:
         self._call = call
-        self._live = live
+        self._lease = lease
         self._submit = submit
         self._wait = wait
         self._clock = clock
@@ -50,10 +50,13 @@ class Poller:
     async def run(self, key: str) -> Settled | RunAgain:
         """Poll the agent that *key* names, once."""
         host = key.partition(":")[2]
-        if not await self._live(host):
+        again = await self._lease(host)
+        if again is None:
             self._stored.pop(host, None)
             self._log.warn("agent {host} has not reported itself; it is polled no more", host=host)
             return Settled()
+        if again:
+            return RunAgain(again)
         args = {"acknowledge": self._stored.get(host, {}), "wait": self._wait}
         try:
             answer = await self._call(host, "get_notifications", args)

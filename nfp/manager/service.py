@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +15,11 @@ from nfp.daemon.ending import fail
 from nfp.daemon.ready import Ready
 from nfp.daemon.threads import Threads
 from nfp.manager.config import ManagerSettings
-from nfp.manager.store import history, migrate, rows
+from nfp.manager.hosts import Registration
+from nfp.manager.lifecycle import registry
+from nfp.manager.store import history, migrate
 from nfp.manager.store.engine import Store, make_engine
-from nfp.manager.store.tables import ManagerHost, NetworkService, NetworkServiceDevice
+from nfp.manager.store.tables import NetworkService, NetworkServiceDevice
 from nfp.process.interfaces import IPoolOwner
 from nfp.process.listener import Listener
 from nfp.process.pool import Unheeding, WorkerPool
@@ -34,7 +34,6 @@ MODULES = "nfp.manager_modules"
 READER = "nfp.manager.config:read"
 
 _TABLES: dict[str, Any] = {"service": NetworkService.__table__, "device": NetworkServiceDevice.__table__}
-_HOSTS: Any = ManagerHost.__table__
 
 
 @implementer(IPoolOwner)
@@ -80,6 +79,10 @@ class Manager(Service):
         self._ready = ready
         self._threads = Threads(reactor, 2)
         self._store = Store(make_engine(settings.database, 2), self._threads, reactor)
+        driver = registry.load(settings.lifecycle_driver, files)
+        alone = bool(getattr(driver, "single_host", False))
+        self._registration = Registration(reactor, self._store, settings.host, alone)
+        grace = settings.graceful_shutdown_timeout / 2
         owner = Owner(self._store)
         self._pool = owner.pool = WorkerPool(
             reactor,
@@ -90,7 +93,7 @@ class Manager(Service):
             modules=settings.modules,
             owner=owner,
             component="nfp-manager",
-            stop_timeout=settings.graceful_shutdown_timeout,
+            stop_timeout=grace,
         )
         modules = load_modules(MODULES, settings, settings.modules)
         self._listener = Listener(self._pool, modules)
@@ -102,7 +105,7 @@ class Manager(Service):
             self._dispatch,
             durable=settings.rpc.own_queues_durable,
             prefetch=settings.rpc_prefetch,
-            patience=settings.graceful_shutdown_timeout,
+            patience=grace,
         )
 
     def startService(self) -> None:
@@ -121,7 +124,7 @@ class Manager(Service):
 
     async def _start(self) -> None:
         await self._threads.call(migrate.check, self._settings.database)
-        await self._store.write(_register, self._settings.host, uuid.uuid4().hex)
+        await self._registration.register()
         self._pool.startService()
         await self._pool.when_started()
         self._connection.startService()
@@ -138,6 +141,7 @@ class Manager(Service):
         for part in (self._server, self._pool, self._connection):
             if part.running:
                 await part.stopService()
+        await self._registration.stopService()
         await self._store.dispose()
         self._threads.stop()
 
@@ -153,15 +157,6 @@ class Manager(Service):
             {"request_id": request.context.get("request_id")} if request.context.get("request_id") else {}
         )
         return await self._listener.handle(request.method, request.args, envelope, context)
-
-
-def _register(connection: sa.Connection, host: str, boot_id: str) -> None:
-    now = time.time()
-    values = {"boot_id": boot_id, "started_at": now, "seen_at": now}
-    if rows.first(connection, sa.select(_HOSTS).where(_HOSTS.c.host == host)) is None:
-        connection.execute(sa.insert(_HOSTS).values(host=host, **values))
-    else:
-        connection.execute(sa.update(_HOSTS).where(_HOSTS.c.host == host).values(**values))
 
 
 def _hold(connection: sa.Connection, table: Any, object_id: str, why: str) -> None:

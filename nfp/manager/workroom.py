@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from nfp.daemon.threads import Threads, in_threads
+from nfp.manager import hosts
 from nfp.manager.config import ManagerSettings
 from nfp.manager.converge import Converger
 from nfp.manager.devices import DeviceKind
@@ -21,11 +22,11 @@ from nfp.manager.lifecycle import registry
 from nfp.manager.plan.device import Policy
 from nfp.manager.poller import Poller
 from nfp.manager.services import ServiceKind
-from nfp.manager.store import leases, snapshots
-from nfp.manager.store.base import clock as database_clock
+from nfp.manager.store import leases
 from nfp.manager.store.engine import Store, make_engine
 from nfp.manager.store.group_commit import GroupCommit
-from nfp.manager.store.tables import AgentRecord, ManagerHost
+from nfp.manager.store.purge import purge
+from nfp.manager.store.tables import AgentRecord
 from nfp.process.interfaces import IWorkerContext, RunAgain, Settled
 from nfp.rpc.client import RpcClient
 from nfp.rpc.connection import RpcConnection
@@ -35,7 +36,6 @@ NODE_DRIVER_TOPIC = "nfp-node-driver"
 STORE_THREADS = 8
 
 _AGENTS: Any = AgentRecord.__table__
-_HOSTS: Any = ManagerHost.__table__
 
 
 class Workroom:
@@ -59,6 +59,7 @@ class Workroom:
         self._connection = RpcConnection(reactor, settings.broker, settings.rpc)
         self._client = RpcClient(self._connection)
         self._started_at = 0.0
+        self._agents_leased: dict[str, float] = {}
         self.owner = f"{settings.host}/{self.context.index}/{os.getpid()}"
         blocking = registry.load(settings.lifecycle_driver, settings.files)
         self._driver = cast(
@@ -66,7 +67,9 @@ class Workroom:
         )
         self.services = self._converger(self._service_kind())
         self.devices = self._converger(self._device_kind())
-        self.poller = Poller(self.call_agent, self._live, self.context.submit, settings.poll_wait, reactor)
+        self.poller = Poller(
+            self.call_agent, self._lease_agent, self.context.submit, settings.poll_wait, reactor
+        )
 
     def _service_kind(self) -> ServiceKind:
         settings = self._settings
@@ -105,8 +108,8 @@ class Workroom:
         self._connection.startService()
         freed = await self.store.write(leases.clear, f"{self._settings.host}/{self.context.index}/")
         if freed:
-            self._log.info("freed {count} leases of a dead worker", count=freed)
-        self._started_at = await self.store.read(_started_at, self._settings.host)
+            self._log.info("ended {count} leases of a dead worker", count=freed)
+        self._started_at = await self.store.read(hosts.started_at, self._settings.host)
 
     async def close(self) -> None:
         """Let everything go, the last used first."""
@@ -127,6 +130,8 @@ class Workroom:
                 count += 1
         for host in await self.store.read(_agent_hosts):
             self.context.wake(f"agent:{host}")
+        for service_id in await self.store.write(purge, self._reactor.seconds()):
+            self._log.warn("an update of {service_id} is lost: no create came", service_id=service_id)
         self._log.info("swept: {count} objects to look at", count=count)
         return RunAgain(self._settings.resync_interval)
 
@@ -141,21 +146,16 @@ class Workroom:
     async def _tell_node_drivers(self, status: Mapping[str, Any]) -> None:
         await self._client.fanout(NODE_DRIVER_TOPIC, "network_service_status_notification", status)
 
-    async def _live(self, host: str) -> bool:
-        return await self.store.read(_is_live, host)
-
-
-def _is_live(connection: sa.Connection, host: str) -> bool:
-    query = sa.select(_AGENTS.c.host).where(
-        _AGENTS.c.host == host, _AGENTS.c.reported_at > database_clock() - snapshots.AGENT_LIFE
-    )
-    return connection.execute(query).first() is not None
+    async def _lease_agent(self, host: str) -> float | None:
+        until = self._agents_leased.get(host, 0.0)
+        now = self._reactor.seconds()
+        if until - now > self._settings.lease_seconds / 2:
+            return 0.0
+        other = await self.store.write(leases.take_agent, host, self.owner, self._settings.lease_seconds)
+        if other == 0.0:
+            self._agents_leased[host] = now + self._settings.lease_seconds
+        return other
 
 
 def _agent_hosts(connection: sa.Connection) -> list[str]:
     return list(connection.execute(sa.select(_AGENTS.c.host)).scalars())
-
-
-def _started_at(connection: sa.Connection, host: str) -> float:
-    query = sa.select(_HOSTS.c.started_at).where(_HOSTS.c.host == host)
-    return connection.execute(query).scalar() or 0.0

@@ -60,6 +60,8 @@ class NamespaceDriver:
     """
 
     name = "namespace"
+    single_host = True
+    """Its devices are on this machine: no manager of another host could look after them."""
 
     def __init__(self, settings: NamespaceSettings) -> None:
         # Not by a decorator: the interfaces promise awaitables, which threads make of these methods.

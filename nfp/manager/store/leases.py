@@ -16,6 +16,9 @@ from nfp.manager.store.tables import AgentRecord, NetworkService, NetworkService
 CONVERGED: tuple[Any, ...] = (NetworkService.__table__, NetworkServiceDevice.__table__)
 _AGENTS: Any = AgentRecord.__table__
 
+AGENT_LIFE = 20.0
+"""Seconds after its last report for which an agent counts as live."""
+
 
 def take(connection: sa.Connection, table: Any, object_id: str, owner: str, seconds: float) -> int | None:
     """Take the lease of an object.
@@ -83,6 +86,25 @@ def clear(connection: sa.Connection, owner_prefix: str) -> int:
             .values(lease_until=0.0)
         ).rowcount
     return ended
+
+
+def take_agent(connection: sa.Connection, host: str, owner: str, seconds: float) -> float | None:
+    """Take, or keep, the lease of polling an agent.
+
+    :return: 0.0: it is ours; else the seconds after which to try again; ``None``: the agent is not live.
+    """
+    now = clock()
+    live = sa.and_(_AGENTS.c.host == host, _AGENTS.c.reported_at > now - AGENT_LIFE)
+    free = sa.or_(
+        _AGENTS.c.lease_owner.is_(None), _AGENTS.c.lease_owner == owner, _AGENTS.c.lease_until < now
+    )
+    taken = connection.execute(
+        sa.update(_AGENTS).where(live, free).values(lease_owner=owner, lease_until=now + seconds)
+    )
+    if taken.rowcount == 1:
+        return 0.0
+    found = connection.execute(sa.select(_AGENTS.c.host).where(live)).first()
+    return None if found is None else seconds / 2
 
 
 def unsettled(connection: sa.Connection, table: Any) -> list[str]:

@@ -12,6 +12,7 @@ from nfp.manager.plan.device import Bound, DeviceSnapshot, told_of
 from nfp.manager.plan.service import Binding, ServiceSnapshot
 from nfp.manager.store import rows
 from nfp.manager.store.accept import registers_of
+from nfp.manager.store.leases import AGENT_LIFE
 from nfp.manager.store.tables import (
     AgentRecord,
     InstancePort,
@@ -32,9 +33,6 @@ _INSTANCE_PORTS: Any = InstancePort.__table__
 _DEVICES: Any = NetworkServiceDevice.__table__
 _PORTS: Any = PortInfo.__table__
 _AGENTS: Any = AgentRecord.__table__
-
-AGENT_LIFE = 20.0
-"""Seconds after its last report for which an agent counts as live."""
 
 
 class ServiceView(NamedTuple):
