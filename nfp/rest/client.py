@@ -11,6 +11,7 @@ from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -22,7 +23,7 @@ from twisted.web.client import (
     ResponseFailed,
 )
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from nfp.daemon.journal import request_id as current_request_id
@@ -82,7 +83,8 @@ class JsonClient:
             self._pool = HTTPConnectionPool(reactor)
             self._pool.maxPersistentPerHost = pool_size
             self._pool.cachedConnectionTimeout = int(KEEP)
-            http = HTTPClient(Agent.usingEndpointFactory(reactor, _Dialled(reactor, dial), self._pool))
+            agent = Agent.usingEndpointFactory(reactor, _Dialled(reactor, dial), self._pool)
+            http = HTTPClient(agent, data_to_body_producer=WholeBody)
         self._http = http
 
     async def request(
@@ -154,6 +156,33 @@ class JsonClient:
         """Close the connections that are kept."""
         if self._pool is not None:
             await self._pool.closeCachedConnections()
+
+
+@implementer(IBodyProducer)
+class WholeBody:
+    """A request's body, written at once.
+
+    The one that treq makes of bytes raises out of ``pauseProducing`` when it has been read but not
+    yet been sent as the connection is lost; then nobody is told of the loss and the request hangs.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.length = len(data)
+        self._data = data
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write it."""
+        consumer.write(self._data)
+        return defer.succeed(None)
+
+    def pauseProducing(self) -> None:
+        """All is written."""
+
+    def resumeProducing(self) -> None:
+        """All is written."""
+
+    def stopProducing(self) -> None:
+        """All is written."""
 
 
 @implementer(IAgentEndpointFactory)
