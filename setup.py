@@ -25,7 +25,7 @@ setup(
     include_package_data=False,
     zip_safe=False,
     install_requires=[
-        "Twisted[tls]>=24.7",
+        "Twisted[tls]>=26.4",
         "txAMQP==0.8.2",
         "klein>=23.12",
         "treq>=24.9",
@@ -34,7 +34,7 @@ setup(
         "openstacksdk>=3.0",
         "zope.interface>=6.4.post2",
         "oslo.config>=9.4",
-        "cryptography>=42",
+        "cryptography>=45.0.7",
         "jsonschema>=4.21",
         "cliff>=4.9",
     ],
