@@ -111,11 +111,15 @@ class Chain:
         """Let the server's ports answer, whatever namespace the host has now."""
         self._servers = [Echo(self.namespace("web"), port) for port in SERVED_PORTS]
 
-    def detach(self) -> None:
-        """Remove both hosts."""
+    def silence(self) -> None:
+        """End the servers, so that nothing of ours keeps the namespaces."""
         for server in self._servers:
             server.close()
         self._servers = []
+
+    def detach(self) -> None:
+        """Remove both hosts."""
+        self.silence()
         if self._state is not None:
             for name in self._hosts.values():
                 with suppress(NotFound):

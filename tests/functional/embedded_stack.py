@@ -148,6 +148,15 @@ class Stack:
         process.wait()
         until(lambda: not self.processes(), "all of it is dead", 10, lambda: "\n".join(self.processes()))
 
+    def kill_supervisor(self) -> None:
+        """Kill ``nfp up`` itself, and wait until all that it kept is gone too."""
+        self._let_go()
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.kill()
+        process.wait()
+        until(lambda: not self.processes(), "all of it is dead", 10, lambda: "\n".join(self.processes()))
+
     def close(self) -> None:
         """Stop it and remove its directory."""
         try:
@@ -325,6 +334,21 @@ class Stack:
         with suppress(AssertionError):
             until(same, "the inventory is as before", 10)
         return seen
+
+    def remains(self) -> dict[str, list[str]]:
+        """All that a stopped deployment could leave behind, by kind."""
+        return {
+            "namespaces": namespaces.names(self.state.namespace_prefix),
+            "processes": self.processes(),
+            "sockets": sorted(path.name for path in self.state.run.glob("*.sock")),
+            "records": sorted(path.name for path in (self.state.run / "devices").glob("*")),
+            "device runtime's files": sorted(path.name for path in self.state.device.glob("*")),
+        }
+
+    def ports(self) -> list[int]:
+        """Ports of the broker, its distribution and its port mapper."""
+        access = json.loads((self.state.rabbitmq / "access.json").read_text())
+        return [access[name] for name in ("port", "distribution", "mapper")]
 
     def messages(self) -> list[str]:
         """Our queues with messages that nobody has taken.
