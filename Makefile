@@ -3,6 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.made-for-nfp
+BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint types bench venv packages packages-for-demo clean
@@ -31,7 +32,7 @@ types: venv
 	$(PYTHON_IN_VENV) tools/run_tests.py types
 
 bench: packages venv
-	@for one in benchmarks/bench_*.py; do echo "== $$one"; $(PYTHON_IN_VENV) "$$one" || exit 1; done
+	@for one in $(BENCHMARKS); do echo "== $$one"; $(PYTHON_IN_VENV) -m "$$one" || exit 1; done
 
 packages:
 	tools/install_packages.sh test

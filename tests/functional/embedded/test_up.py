@@ -54,42 +54,33 @@ class UpTests(SynchronousTestCase):
         self.deployment.follow(node["id"], "ACTIVE", nothing_seen)
         return str(node["id"])
 
-    def test_sigterm_takes_everything_down(self) -> None:
-        self.deployment.up()
-        self.attach_hosts()
-        self.create()
-        self.assertTrue(self.deployment.reach("client", WEB, 80)[0])
-        self.assertEqual(self.deployment.stop(), 0)
-        self.assert_nothing_left(self.deployment)
-
-    def test_after_kill_of_the_group_the_next_up_resumes_and_traffic_never_stops(self) -> None:
+    def test_one_life(self) -> None:
+        """What dies is started again, a second instance is refused, and SIGTERM takes everything down."""
         self.deployment.up()
         self.attach_hosts()
         service = self.create()
-        devices = self.deployment.devices()
-        self.deployment.kill_group()
-        self.assertTrue(
-            self.deployment.reach("client", WEB, 80)[0], "the data plane died with the control plane"
+        for component in ("proxy", "configurator", "agent", "device", "manager"):
+            os.kill(self.deployment.pid_of(component), signal.SIGKILL)
+            until(
+                lambda component=component: f"{component} is back" in self.deployment.said.read_text(),
+                60,
+                f"{component} is started again",
+            )
+            self.assertTrue(self.deployment.reach("client", WEB, 80)[0], component)
+        self.deployment.follow(service, "ACTIVE", nothing_seen)
+        self.assertEqual(len(self.deployment.devices()), 1)
+        self.refuse_a_second()
+        self.assertEqual(self.deployment.stop(), 0)
+        self.assert_nothing_left(self.deployment)
+
+    def refuse_a_second(self) -> None:
+        assert self.deployment.process is not None
+        done = subprocess.run(
+            [NFP, "up", "--state-dir", str(self.deployment.state.root)], capture_output=True, text=True
         )
-        self.deployment.up()
-        self.deployment.follow(service, "ACTIVE", nothing_seen)
-        self.assertEqual(self.deployment.devices(), devices)
-        self.assertTrue(self.deployment.reach("client", WEB, 80)[0])
-        self.deployment.call("delete_network_service", network_service_id=service)
-        self.deployment.follow(service, None, nothing_seen)
-        until(lambda: not self.deployment.devices(), 20, "the device goes")
-        self.assertEqual(self.deployment.stop(), 0)
-        self.assert_nothing_left(self.deployment)
-
-    def test_after_a_good_stop_the_next_up_makes_the_services_again(self) -> None:
-        self.deployment.up()
-        service = self.create()
-        self.assertEqual(self.deployment.stop(), 0)
-        self.deployment.up()
-        until(lambda: len(self.deployment.devices()) == 1, 60, "the device is made again")
-        self.deployment.follow(service, "ACTIVE", nothing_seen)
-        self.attach_hosts()
-        until(lambda: self.deployment.reach("client", WEB, 80)[0], 60, "packets pass again")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is in use by process", done.stderr)
+        self.assertIn(f"kill {self.deployment.process.pid}", done.stderr)
 
     def test_two_deployments_run_side_by_side(self) -> None:
         other = self.make("two")
@@ -105,32 +96,6 @@ class UpTests(SynchronousTestCase):
         self.assertEqual(other.stop(), 0)
         self.assert_nothing_left(other)
         self.assertEqual(len(self.deployment.devices()), 1)
-
-    def test_a_dead_component_is_started_again(self) -> None:
-        self.deployment.up()
-        self.attach_hosts()
-        service = self.create()
-        for component in ("proxy", "configurator", "agent", "device", "manager"):
-            os.kill(self.deployment.pid_of(component), signal.SIGKILL)
-            until(
-                lambda component=component: f"{component} is back" in self.deployment.said.read_text(),
-                60,
-                f"{component} is started again",
-            )
-            self.assertTrue(self.deployment.reach("client", WEB, 80)[0], component)
-        found = self.deployment.follow(service, "ACTIVE", nothing_seen)
-        assert found is not None
-        self.assertEqual(len(self.deployment.devices()), 1)
-
-    def test_a_second_instance_in_the_same_directory_is_refused(self) -> None:
-        self.deployment.up()
-        done = subprocess.run(
-            [NFP, "up", "--state-dir", str(self.deployment.state.root)], capture_output=True, text=True
-        )
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("is in use by process", done.stderr)
-        self.assertIn(f"kill {self.deployment.process.pid}", done.stderr)
-        self.assertEqual(self.deployment.stop(), 0)
 
 
 class RefusedTests(SynchronousTestCase):
