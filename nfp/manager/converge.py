@@ -98,18 +98,42 @@ class Converger(Generic[V]):
     async def run(self, key: str) -> Settled | RunAgain:
         """Converge the object that *key* names until it is settled or has to wait."""
         object_id = key.partition(":")[2]
-        begun = await self._store.write(self._begin, object_id)
-        if begun is None:
+        glimpse = await self._store.read(self._kind.read, object_id)
+        if glimpse is None:
             return Settled()
-        fence, view = begun
-        if view is None or fence is None:
+        idle = await self._idle(object_id, glimpse)
+        if idle is not None:
+            return idle
+        view = await self._store.write(self._begin, object_id)
+        if view is None:
             return RunAgain(self._seconds)
         try:
-            with journal.bind(self._kind.row(view)["request_id"]):
-                return await self._loop(object_id, fence, view)
+            row = self._kind.row(view)
+            with journal.bind(row["request_id"]):
+                return await self._loop(object_id, row["fence"], view)
         except LeaseLost:
             self._log.warn("lease of {key} lost", key=key)
             return RunAgain(self._seconds)
+
+    async def _idle(self, object_id: str, view: V) -> Settled | RunAgain | None:
+        """Whether there is nothing to do, which needs no lease to be seen: most wakes are of that kind."""
+        row, decision = self._kind.row(view), self._kind.decide(view, self._clock.seconds())
+        if (
+            row["lease_owner"] is not None
+            or isinstance(decision.action, Step)
+            or self._kind.describe(row, decision)
+        ):
+            return None
+        settled = row["revision"] == row["converged_revision"]
+        until = _until(decision)
+        if not (settled and row["wake_at"] == until) and not await self._store.write(
+            leases.settle, self._kind.table, object_id, row["revision"], _resting(decision)
+        ):
+            return None
+        return self._until(until)
+
+    def _until(self, until: float | None) -> Settled | RunAgain:
+        return Settled() if until is None else RunAgain(max(0.0, until - self._clock.seconds()))
 
     async def _loop(self, object_id: str, fence: int, view: V) -> Settled | RunAgain:
         for _ in range(MAX_STEPS):
@@ -129,7 +153,6 @@ class Converger(Generic[V]):
                 return Settled()
             view = after
         self._log.error("{object_id} does not settle", object_id=object_id)
-        await self._store.write(leases.renew, self._kind.table, object_id, fence, 0.0)
         return RunAgain(1.0)
 
     async def _release(
@@ -142,8 +165,7 @@ class Converger(Generic[V]):
             self._wake(key)
         if after is not None:
             return after, None
-        until = _until(decision)
-        return None, Settled() if until is None else RunAgain(max(0.0, until - self._clock.seconds()))
+        return None, self._until(_until(decision))
 
     def _released(
         self, connection: sa.Connection, object_id: str, fence: int, seen: int, decision: Decision
@@ -152,15 +174,11 @@ class Converger(Generic[V]):
         if row is None:
             return None, []
         if row["revision"] != seen:
-            leases.renew(connection, self._kind.table, object_id, fence, self._seconds)
             return self._kind.read(connection, object_id), []
         changed = self._kind.describe(row, decision)
         wake = self._kind.announce(connection, row, changed) if changed else []
-        action = decision.action
-        reason = action.reason if isinstance(action, Wait) else None
-        values = {**changed, "wake_at": _until(decision), "waiting_for": reason}
-        given = leases.release(connection, self._kind.table, object_id, fence, seen, values)
-        assert given, "the row is locked"
+        given = {"lease_owner": None, "lease_until": None, "converged_revision": seen}
+        rows.put(connection, self._kind.table, object_id, {**changed, **given, **_resting(decision)})
         return None, wake
 
     def _locked(self, connection: sa.Connection, object_id: str, fence: int) -> dict[str, Any] | None:
@@ -168,8 +186,7 @@ class Converger(Generic[V]):
 
         :raises LeaseLost: the lease is another's.
         """
-        table = self._kind.table
-        row = rows.first(connection, sa.select(table).where(table.c.id == object_id).with_for_update())
+        row = rows.get(connection, self._kind.table, object_id, lock=True)
         if row is not None and (row["fence"] != fence or row["lease_owner"] != self._owner):
             raise LeaseLost(object_id)
         return row
@@ -225,12 +242,10 @@ class Converger(Generic[V]):
 
         return record
 
-    def _begin(self, connection: sa.Connection, object_id: str) -> tuple[int | None, V | None] | None:
-        fence = leases.take(connection, self._kind.table, object_id, self._owner, self._seconds)
-        view = self._kind.read(connection, object_id)
-        if view is None:
+    def _begin(self, connection: sa.Connection, object_id: str) -> V | None:
+        if not leases.take(connection, self._kind.table, object_id, self._owner, self._seconds):
             return None
-        return fence, view
+        return self._kind.read(connection, object_id)
 
     async def _record(
         self, object_id: str, fence: int, decision: Decision, recording: Recording | None
@@ -253,7 +268,6 @@ class Converger(Generic[V]):
         decision: Decision,
         recording: Recording | None,
     ) -> tuple[V | None, list[str]]:
-        table = self._kind.table
         row = self._locked(connection, object_id, fence)
         if row is None:
             return None, []
@@ -265,12 +279,17 @@ class Converger(Generic[V]):
             if outcome.gone:
                 return None, wake
             values.update(outcome.values)
-            values["revision"] = table.c.revision + 1
+            values["revision"] = row["revision"] + 1
         wake.extend(self._kind.announce(connection, row, values))
         values["updated_at"] = self._clock.seconds()
-        connection.execute(sa.update(table).where(table.c.id == object_id).values(**values))
-        leases.renew(connection, table, object_id, fence, self._seconds)
+        rows.put(connection, self._kind.table, object_id, values, lease=self._seconds)
         return self._kind.read(connection, object_id), wake
+
+
+def _resting(decision: Decision) -> dict[str, Any]:
+    """What the row says of an object that nobody works on."""
+    action = decision.action
+    return {"wake_at": _until(decision), "waiting_for": action.reason if isinstance(action, Wait) else None}
 
 
 def _until(decision: Decision) -> float | None:

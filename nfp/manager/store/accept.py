@@ -308,7 +308,7 @@ def _insert(
 
 
 def _lock(connection: sa.Connection, service_id: str) -> dict[str, Any] | None:
-    return rows.first(connection, sa.select(_SERVICES).where(_SERVICES.c.id == service_id).with_for_update())
+    return rows.get(connection, _SERVICES, service_id, lock=True)
 
 
 def _existing(connection: sa.Connection, service_id: str, live_key: str | None) -> dict[str, Any] | None:

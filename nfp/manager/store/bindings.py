@@ -75,8 +75,7 @@ def bind(connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, 
     """
     device_id = placement.device_id
     if device_id is not None:
-        query = sa.select(_DEVICES).where(_DEVICES.c.id == device_id).with_for_update()
-        device = rows.first(connection, query)
+        device = rows.get(connection, _DEVICES, device_id, lock=True)
         full = _services_on(connection, device_id) >= placement.sharing.services
         if device is None or device["wanted_absent"] or full:
             device_id = None

@@ -1,11 +1,13 @@
 """Who may act on an object (``design.md`` section 3; invariants I4 and I5).
 
-A lease is taken, kept and given back by one conditional UPDATE each, whose row count decides.  Its
-time is the database's, so that hosts whose clocks differ agree.
+A lease is taken by one conditional UPDATE, whose row count decides; it is kept and given back on the
+locked row, where owner and fence are compared.  Its time is the database's, so that hosts whose clocks
+differ agree.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,57 +22,57 @@ AGENT_LIFE = 20.0
 """Seconds after its last report for which an agent counts as live."""
 
 
-def take(connection: sa.Connection, table: Any, object_id: str, owner: str, seconds: float) -> int | None:
-    """Take the lease of an object.
+def take(connection: sa.Connection, table: Any, object_id: str, owner: str, seconds: float) -> bool:
+    """Take the lease of an object; its row's ``fence`` is the number of this taking from then on.
 
-    :return: the fence of this taking, or ``None`` when another owner holds it or there is no such object.
+    :return: ``False``: another owner holds it, or there is no such object.
     """
+    taken = connection.execute(_taking(table), {"row_id": object_id, "owner": owner, "seconds": seconds})
+    return taken.rowcount == 1
+
+
+@lru_cache(maxsize=8)
+def _taking(table: Any) -> Any:
     now = clock()
-    taken = connection.execute(
+    owner = sa.bindparam("owner", type_=sa.String())
+    free = sa.or_(table.c.lease_owner.is_(None), table.c.lease_owner == owner, table.c.lease_until < now)
+    unsure = sa.case((table.c.lease_owner.is_(None), table.c.uncertain_below), else_=table.c.fence + 1)
+    return (
         sa.update(table)
-        .where(
-            table.c.id == object_id,
-            sa.or_(table.c.lease_owner.is_(None), table.c.lease_owner == owner, table.c.lease_until < now),
-        )
+        .where(table.c.id == sa.bindparam("row_id"), free)
         .values(
             lease_owner=owner,
-            lease_until=now + seconds,
+            lease_until=now + sa.bindparam("seconds", type_=sa.Double()),
             fence=table.c.fence + 1,
-            uncertain_below=sa.case(
-                (table.c.lease_owner.is_(None), table.c.uncertain_below), else_=table.c.fence + 1
-            ),
+            uncertain_below=unsure,
         )
     )
-    if taken.rowcount != 1:
-        return None
-    fence: int = connection.execute(sa.select(table.c.fence).where(table.c.id == object_id)).scalar_one()
-    return fence
 
 
-def renew(connection: sa.Connection, table: Any, object_id: str, fence: int, seconds: float) -> bool:
-    """Keep a lease for *seconds* more; ``False``: it was lost."""
-    kept = connection.execute(
-        sa.update(table)
-        .where(table.c.id == object_id, table.c.fence == fence, table.c.lease_owner.is_not(None))
-        .values(lease_until=clock() + seconds)
-    )
-    return kept.rowcount == 1
+def settle(connection: sa.Connection, table: Any, object_id: str, seen: int, values: dict[str, Any]) -> bool:
+    """Note that an object that nobody works on needs nothing as of revision *seen* (I4).
 
-
-def release(
-    connection: sa.Connection, table: Any, object_id: str, fence: int, seen: int, values: dict[str, Any]
-) -> bool:
-    """Give a lease back, if nothing has happened since revision *seen* (I4).
-
-    :param values: further columns to set, such as ``wake_at``.
-    :return: ``False``: a new fact came, or the lease was lost; read again and go on.
+    :return: ``False``: a new fact came, or somebody works on it.
     """
-    given = connection.execute(
-        sa.update(table)
-        .where(table.c.id == object_id, table.c.fence == fence, table.c.revision == seen)
-        .values(lease_owner=None, lease_until=None, converged_revision=seen, **values)
+    noted = connection.execute(
+        _settling(table),
+        {"row_id": object_id, "seen": seen, "wake": values["wake_at"], "why": values["waiting_for"]},
     )
-    return given.rowcount == 1
+    return noted.rowcount == 1
+
+
+@lru_cache(maxsize=8)
+def _settling(table: Any) -> Any:
+    seen = sa.bindparam("seen", type_=sa.BigInteger())
+    return (
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("row_id"), table.c.revision == seen, table.c.lease_owner.is_(None))
+        .values(
+            converged_revision=seen,
+            wake_at=sa.bindparam("wake", type_=sa.Double()),
+            waiting_for=sa.bindparam("why", type_=sa.Text()),
+        )
+    )
 
 
 def clear(connection: sa.Connection, owner_prefix: str) -> int:

@@ -49,9 +49,7 @@ def config_result(
     _retry(connection, device, step, verdict.retry, now, rng)
     observed = {**instance["observed"], "told": asdict(verdict.told)}
     if not verdict.history:
-        connection.execute(
-            sa.update(_INSTANCES).where(_INSTANCES.c.id == instance["id"]).values(observed=observed)
-        )
+        rows.put(connection, _INSTANCES, instance["id"], {"observed": observed})
     history.add(connection, service_id, "result", _words(data))
     bindings.bump_device(connection, device["id"])
     bindings.bump_services(connection, [service_id])
@@ -119,9 +117,7 @@ def _removal_result(
         reason = str(data.get("reason") or "the device did not remove it")
         _retry(connection, device, f"TellRemoval:{instance['id']}", reason, now, rng)
         observed = {**observed, "removing": None}
-    connection.execute(
-        sa.update(_INSTANCES).where(_INSTANCES.c.id == instance["id"]).values(observed=observed)
-    )
+    rows.put(connection, _INSTANCES, instance["id"], {"observed": observed})
     history.add(connection, instance["network_service_id"], "removal", _words(data))
     bindings.bump_device(connection, device["id"])
     return [f"device:{device['id']}"]
@@ -201,11 +197,11 @@ def _face(item: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _lock(connection: sa.Connection, device_id: str) -> dict[str, Any] | None:
-    return rows.first(connection, sa.select(_DEVICES).where(_DEVICES.c.id == device_id).with_for_update())
+    return rows.get(connection, _DEVICES, device_id, lock=True)
 
 
 def _set(connection: sa.Connection, device_id: str, values: Mapping[str, Any]) -> None:
-    connection.execute(sa.update(_DEVICES).where(_DEVICES.c.id == device_id).values(**values))
+    rows.put(connection, _DEVICES, device_id, values)
 
 
 def _retry(

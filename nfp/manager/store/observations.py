@@ -21,6 +21,8 @@ _INSTANCES: Any = NetworkServiceInstance.__table__
 _PORTS: Any = PortInfo.__table__
 _AGENTS: Any = AgentRecord.__table__
 
+_EVERY_AGENT = sa.select(_AGENTS).with_for_update()
+
 
 def recorded(facts: Mapping[str, Any], columns: Mapping[str, Any] | None = None, note: str = "") -> Recording:
     """Record facts about the device, and columns of its row."""
@@ -39,7 +41,7 @@ def recorded(facts: Mapping[str, Any], columns: Mapping[str, Any] | None = None,
 def lost(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
     """Record that the device is gone: it has to be made and told again."""
     kept = {name: value for name, value in row["observed"].items() if name == "flavor"}
-    for instance in rows.every(connection, sa.select(_INSTANCES).where(_INSTANCES.c.nsd_id == row["id"])):
+    for instance in rows.where(connection, _INSTANCES, "nsd_id", row["id"]):
         connection.execute(sa.update(_INSTANCES).where(_INSTANCES.c.id == instance["id"]).values(observed={}))
     return Outcome({"observed": kept, "backend_id": None}, note="the device is gone")
 
@@ -88,14 +90,13 @@ class Place:
             what = change(told_of(row["observed"].get(self.name)))
             _know_boot(connection, row["configurator"], what.boot)
             return Outcome({"observed": {**row["observed"], self.name: asdict(what)}}, note=_note(what))
-        mine = _INSTANCES.c.id == self.instance_id
-        instance = rows.first(connection, sa.select(_INSTANCES).where(mine).with_for_update())
+        instance = rows.get(connection, _INSTANCES, self.instance_id, lock=True)
         if instance is None:
             return Outcome({})
         what = change(told_of(instance["observed"].get(self.name)))
         _know_boot(connection, row["configurator"], what.boot)
         observed = {**instance["observed"], self.name: asdict(what)}
-        connection.execute(sa.update(_INSTANCES).where(mine).values(observed=observed))
+        rows.put(connection, _INSTANCES, self.instance_id, {"observed": observed})
         wake = []
         if what.refused is not None:
             bindings.bump_services(connection, [instance["network_service_id"]])
@@ -119,7 +120,7 @@ def _know_boot(connection: sa.Connection, configurator: str, boot: str | None) -
     """An answer may bring a configurator's new boot id before its agent's next report does."""
     if boot is None:
         return
-    for agent in rows.every(connection, sa.select(_AGENTS).with_for_update()):
+    for agent in rows.every(connection, _EVERY_AGENT):
         known = agent["configurators"]
         if any(item["name"] == configurator and item.get("boot_id") != boot for item in known):
             changed = [{**item, "boot_id": boot} if item["name"] == configurator else item for item in known]

@@ -35,6 +35,46 @@ _PORTS: Any = PortInfo.__table__
 _AGENTS: Any = AgentRecord.__table__
 
 
+_BINDING = (
+    sa.select(
+        _INSTANCES.c.nsd_id,
+        _INSTANCES.c.unbinding,
+        _INSTANCES.c.wanted,
+        _INSTANCES.c.observed,
+        _DEVICES.c.status.label("device_status"),
+        _DEVICES.c.status_description.label("device_description"),
+        _DEVICES.c.failure.label("device_failure"),
+        _DEVICES.c.wanted_absent.label("device_absent"),
+        _DEVICES.c.observed.label("device_observed"),
+    )
+    .join_from(_INSTANCES, _DEVICES, _INSTANCES.c.nsd_id == _DEVICES.c.id)
+    .where(_INSTANCES.c.network_service_id == sa.bindparam("service_id"))
+)
+_HOLDING = (
+    sa.select(_INSTANCES.c.network_service_id)
+    .join(_INSTANCE_PORTS, _INSTANCE_PORTS.c.instance_id == _INSTANCES.c.id)
+    .join(_PORTS, _PORTS.c.id == _INSTANCE_PORTS.c.port_id)
+    .join(_DEVICES, _DEVICES.c.id == _INSTANCES.c.nsd_id)
+    .where(
+        _PORTS.c.backend_id.in_(sa.bindparam("ports", expanding=True)),
+        _DEVICES.c.wanted_absent,
+        _INSTANCES.c.network_service_id != sa.bindparam("service_id"),
+    )
+    .limit(1)
+)
+_PORTS_OF = (
+    sa.select(_PORTS)
+    .join(_INSTANCE_PORTS, _INSTANCE_PORTS.c.port_id == _PORTS.c.id)
+    .where(_INSTANCE_PORTS.c.instance_id.in_(sa.bindparam("instances", expanding=True)))
+    .order_by(_INSTANCE_PORTS.c.instance_id, _INSTANCE_PORTS.c.position)
+)
+_LIVE_AGENTS = (
+    sa.select(_AGENTS)
+    .where(_AGENTS.c.reported_at > clock() - AGENT_LIFE)
+    .order_by(_AGENTS.c.reported_at.desc())
+)
+
+
 class ServiceView(NamedTuple):
     """A service's snapshot, and what its steps need beside it."""
 
@@ -64,7 +104,7 @@ class DeviceView(NamedTuple):
 
 def service(connection: sa.Connection, service_id: str, vendors: Mapping[str, str]) -> ServiceView | None:
     """Read a service."""
-    row = rows.first(connection, sa.select(_SERVICES).where(_SERVICES.c.id == service_id))
+    row = rows.get(connection, _SERVICES, service_id)
     if row is None:
         return None
     registers = registers_of(row)
@@ -95,22 +135,7 @@ def service(connection: sa.Connection, service_id: str, vendors: Mapping[str, st
 
 
 def _binding(connection: sa.Connection, service_id: str) -> Binding | None:
-    query = (
-        sa.select(
-            _INSTANCES.c.nsd_id,
-            _INSTANCES.c.unbinding,
-            _INSTANCES.c.wanted,
-            _INSTANCES.c.observed,
-            _DEVICES.c.status.label("device_status"),
-            _DEVICES.c.status_description.label("device_description"),
-            _DEVICES.c.failure.label("device_failure"),
-            _DEVICES.c.wanted_absent.label("device_absent"),
-            _DEVICES.c.observed.label("device_observed"),
-        )
-        .join_from(_INSTANCES, _DEVICES, _INSTANCES.c.nsd_id == _DEVICES.c.id)
-        .where(_INSTANCES.c.network_service_id == service_id)
-    )
-    row = rows.first(connection, query)
+    row = rows.first(connection, _BINDING, {"service_id": service_id})
     if row is None:
         return None
     told = told_of(row["observed"].get("told"))
@@ -135,31 +160,17 @@ def _binding(connection: sa.Connection, service_id: str) -> Binding | None:
 def _held_by(connection: sa.Connection, spec: NetworkServiceSpec) -> str | None:
     """A service on a device that is going away and still has one of these ports."""
     wanted = [port.backend_id for port in spec.ports if port.backend_id]
-    query = (
-        sa.select(_INSTANCES.c.network_service_id)
-        .join(_INSTANCE_PORTS, _INSTANCE_PORTS.c.instance_id == _INSTANCES.c.id)
-        .join(_PORTS, _PORTS.c.id == _INSTANCE_PORTS.c.port_id)
-        .join(_DEVICES, _DEVICES.c.id == _INSTANCES.c.nsd_id)
-        .where(
-            _PORTS.c.backend_id.in_(wanted),
-            _DEVICES.c.wanted_absent,
-            _INSTANCES.c.network_service_id != spec.id,
-        )
-        .limit(1)
-    )
-    found: str | None = connection.execute(query).scalar()
+    found: str | None = connection.execute(_HOLDING, {"ports": wanted, "service_id": spec.id}).scalar()
     return found
 
 
 def device(connection: sa.Connection, device_id: str, deployment: str) -> DeviceView | None:
     """Read a device."""
-    row = rows.first(connection, sa.select(_DEVICES).where(_DEVICES.c.id == device_id))
+    row = rows.get(connection, _DEVICES, device_id)
     if row is None:
         return None
     observed = row["observed"]
-    instances = rows.every(
-        connection, sa.select(_INSTANCES).where(_INSTANCES.c.nsd_id == device_id).order_by(_INSTANCES.c.id)
-    )
+    instances = rows.where(connection, _INSTANCES, "nsd_id", device_id)
     staying = [instance for instance in instances if not instance["unbinding"]]
     ports = _ports_of(connection, [instance["id"] for instance in staying])
     specs = {
@@ -228,14 +239,8 @@ def _bound(instance: Mapping[str, Any], laid: Mapping[str, Any]) -> Bound:
 
 
 def _ports_of(connection: sa.Connection, instance_ids: list[str]) -> tuple[Port, ...]:
-    query = (
-        sa.select(_PORTS)
-        .join(_INSTANCE_PORTS, _INSTANCE_PORTS.c.port_id == _PORTS.c.id)
-        .where(_INSTANCE_PORTS.c.instance_id.in_(instance_ids))
-        .order_by(_INSTANCE_PORTS.c.instance_id, _INSTANCE_PORTS.c.position)
-    )
     ports = {}
-    for row in rows.every(connection, query):
+    for row in rows.every(connection, _PORTS_OF, {"instances": instance_ids}):
         ports[row["id"]] = Port(
             id=row["id"],
             backend_id=row["backend_id"],
@@ -250,8 +255,7 @@ def _ports_of(connection: sa.Connection, instance_ids: list[str]) -> tuple[Port,
 
 def _agent(connection: sa.Connection, configurator: str) -> tuple[str | None, str | None]:
     """The live agent that reported last among those that reach *configurator*, and its boot id."""
-    query = sa.select(_AGENTS).where(_AGENTS.c.reported_at > clock() - AGENT_LIFE)
-    for row in rows.every(connection, query.order_by(_AGENTS.c.reported_at.desc())):
+    for row in rows.every(connection, _LIVE_AGENTS):
         for known in row["configurators"]:
             if known.get("name") == configurator and known.get("reachable") and known.get("boot_id"):
                 return row["host"], known["boot_id"]

@@ -46,7 +46,9 @@ class Kind:
         return view
 
     def decide(self, view: dict[str, Any], now: float) -> Decision:
-        return Decision(self.actions.pop(0), view["status"])
+        """The next action: at a wake (no lease yet) only looked at, then taken."""
+        action = self.actions[0] if view["lease_owner"] is None else self.actions.pop(0)
+        return Decision(action, view["status"])
 
     def describe(self, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
         return {}
@@ -144,7 +146,7 @@ class ConvergeTests(SynchronousTestCase):
         running = self.run_it(Kind([Work()], work))
         self.write(lease_until=0.0)
         with self.engine.begin() as connection:
-            self.assertIsNotNone(leases.take(connection, TABLE, SERVICE_ID, "other", 60.0))
+            self.assertTrue(leases.take(connection, TABLE, SERVICE_ID, "other", 60.0))
         working.callback(None)
         self.assertEqual(process.RunAgain(60.0), self.successResultOf(running))
         self.assertEqual(("", "other"), (self.row()["description"], self.row()["lease_owner"]))
@@ -187,10 +189,10 @@ class ConvergeTests(SynchronousTestCase):
         with self.engine.begin() as connection:
             leases.take(connection, TABLE, SERVICE_ID, "host/0/123", 60.0)
             self.assertEqual(0, leases.clear(connection, "host/1/"))
-            self.assertIsNone(leases.take(connection, TABLE, SERVICE_ID, "host/0/456", 60.0))
+            self.assertFalse(leases.take(connection, TABLE, SERVICE_ID, "host/0/456", 60.0))
             self.assertEqual(1, leases.clear(connection, "host/0/"))
-            self.assertEqual(2, leases.take(connection, TABLE, SERVICE_ID, "host/0/456", 60.0))
-        self.assertEqual(2, self.row()["uncertain_below"])
+            self.assertTrue(leases.take(connection, TABLE, SERVICE_ID, "host/0/456", 60.0))
+        self.assertEqual((2, 2), (self.row()["fence"], self.row()["uncertain_below"]))
 
     def test_a_lease_that_was_given_back_leaves_nothing_uncertain(self) -> None:
         for _ in range(2):
