@@ -30,6 +30,9 @@ def main(state_dir: str, files: Sequence[str], out: TextIO, err: TextIO) -> int:
         settings = configuration.read(state, files)
     except SettingsError as error:
         return _refuse(err, "the configuration cannot be used", error.problems)
+    wrong = configuration.check(state, settings)
+    if wrong:
+        return _refuse(err, "the configuration cannot be used", wrong)
     url = settings.transport_url
     found = preflight.problems(preflight.gather(state, url.reveal() if url else None), state)
     if found:
@@ -47,7 +50,8 @@ def _refuse(err: TextIO, what: str, problems: Sequence[str]) -> int:
 def _run(state: StateDir, settings: EmbeddedSettings, out: TextIO, err: TextIO) -> int:
     from twisted.internet import reactor
 
-    state.log.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state.log.mkdir(exist_ok=True, mode=0o700)
     status = [1]
 
     async def run(reactor: Any) -> None:
