@@ -8,16 +8,23 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from oslo_config import cfg
 
-from nfp.daemon.settings import DEFAULT, load
+from nfp.agent.config import OPTS as AGENT
+from nfp.configurator.config import OPTS as CONFIGURATOR_OPTS
+from nfp.daemon.settings import DEFAULT, SettingsError, load
+from nfp.device.config import OPTS as DEVICE
 from nfp.embedded.state_dir import StateDir
+from nfp.manager.config import OPTS as MANAGER
+from nfp.manager.lifecycle.config import OPTS as NAMESPACE
 from nfp.model.secret import Secret
-from nfp.pki.authority import Authority
+from nfp.pki.authority import CA_CERTIFICATE, Authority
+from nfp.proxy.config import OPTS as PROXY
 
 CONFIGURATOR_PORT = 9443
 DEVICE_PORT = 9444
@@ -34,6 +41,15 @@ _OPTS: Mapping[str, Sequence[cfg.Opt]] = {
     "database": [cfg.StrOpt("connection", secret=True, help="Database; default: SQLite in the directory.")],
     "manager": [cfg.StrOpt("configurator", default="service", help="Name of the service tenant.")],
 }
+
+_OF_COMPONENTS: Sequence[Mapping[str, Sequence[cfg.Opt]]] = (
+    DEVICE,
+    PROXY,
+    CONFIGURATOR_OPTS,
+    AGENT,
+    MANAGER,
+    NAMESPACE,
+)
 
 
 @dataclass(frozen=True)
@@ -100,17 +116,24 @@ class Certificates:
     device_name: str
 
 
-def issue(state: StateDir, settings: EmbeddedSettings) -> Certificates:
-    """Make the authority and what it must sign; what is there and good stays."""
-    authority = Authority.create(state.pki)
+def certificates_of(state: StateDir, settings: EmbeddedSettings) -> Certificates:
+    """Where the certificates are, or will be."""
     device_name = certificate_name("device", settings.host)
     return Certificates(
-        ca=authority.ca_path,
-        agent=authority.issue(certificate_name("agent", settings.host), server=False),
-        configurator=authority.issue(certificate_name("configurator", settings.configurator)),
-        device=authority.issue(device_name, client=False),
+        ca=state.pki / CA_CERTIFICATE,
+        agent=state.pki / f"{certificate_name('agent', settings.host)}.pem",
+        configurator=state.pki / f"{certificate_name('configurator', settings.configurator)}.pem",
+        device=state.pki / f"{device_name}.pem",
         device_name=device_name,
     )
+
+
+def issue(state: StateDir, certificates: Certificates) -> None:
+    """Make the authority and what it must sign; what is there and good stays."""
+    authority = Authority.create(state.pki)
+    authority.issue(certificates.agent.stem, server=False)
+    authority.issue(certificates.configurator.stem)
+    authority.issue(certificates.device.stem, client=False)
 
 
 def sections(
@@ -176,9 +199,29 @@ def text_of(said: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def check(state: StateDir, settings: EmbeddedSettings) -> list[str]:
+    """What every component would find wrong with the operator's files beside ours, all at once.
+
+    Writes nothing but a temporary file.
+    """
+    url = settings.transport_url or Secret("rabbit://localhost/")
+    told = sections(state, settings, url, certificates_of(state, settings))
+    problems: list[str] = []
+    with tempfile.NamedTemporaryFile("w", prefix="nfp-", suffix=".conf") as file:
+        file.write(text_of(told))
+        file.flush()
+        for options in _OF_COMPONENTS:
+            try:
+                load([file.name, *settings.files], options)
+            except SettingsError as error:
+                problems += [problem for problem in error.problems if problem not in problems]
+    return problems
+
+
 def write(state: StateDir, settings: EmbeddedSettings, url: Secret) -> None:
     """Write ``nfp.conf``, ``transport_url`` and the certificates, each whole or not at all."""
-    certificates = issue(state, settings)
+    certificates = certificates_of(state, settings)
+    issue(state, certificates)
     write_private(state.configuration, text_of(sections(state, settings, url, certificates)))
     write_private(state.transport_url, url.reveal() + "\n")
 

@@ -139,6 +139,15 @@ def detach(state: StateDir, name: str) -> None:
     state.lab_record(name).unlink(missing_ok=True)
 
 
+def forget_ports(state: StateDir) -> None:
+    """Let the directory forget the ports of all hosts: they go with the topology."""
+    connection = read_connection(state)
+    for record in state.lab_record("").parent.glob("*.json"):
+        known = _recorded(state, record.stem)
+        if known is not None:
+            forget_port(connection, known.port_id)
+
+
 def _must_be_up(state: StateDir) -> None:
     if not namespaces.exists(state.fabric):
         raise Unavailable(f"no instance is up in {state.root}; start it: nfp up --state-dir {state.root}")

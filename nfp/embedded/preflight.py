@@ -98,7 +98,7 @@ def _of_machine(facts: Facts) -> Iterator[Problem]:
             f"network namespaces cannot be made: {facts.namespaces}",
             "in a container: start it with --privileged; on a host: sysctl -w user.max_net_namespaces=10000",
         )
-    if facts.nftables is not None and facts.namespaces is None:
+    if facts.nftables is not None and facts.namespaces is None and not lacking:
         yield Problem(
             f"nftables cannot be used: {facts.nftables}",
             "apt-get install nftables libnftables1 (and a kernel with nf_tables)",

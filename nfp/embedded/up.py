@@ -13,15 +13,16 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
+from nfp.daemon.settings import SettingsError
 from nfp.daemon.threads import Threads
-from nfp.embedded import agents, configuration, topology
+from nfp.embedded import agents, configuration, lab, topology
 from nfp.embedded.broker import Broker
 from nfp.embedded.configuration import CONFIGURATOR, CONFIGURATOR_PORT, GRACE_SECONDS, EmbeddedSettings
 from nfp.embedded.processes import Command, python
 from nfp.embedded.state_dir import StateDir
 from nfp.embedded.supervisor import Keeper
 from nfp.manager.store.migrate import upgrade
-from nfp.model.errors import Conflict, Unavailable
+from nfp.model.errors import Conflict, NfpError, Unavailable
 from nfp.model.secret import Secret
 
 START_SECONDS = 120.0
@@ -103,12 +104,20 @@ class Deployment:
             return
         if not (failed and self._adopted):
             await self._threads.call(topology.take_down, self._state)
-            forget_devices(self._state)
+            await self._forget()
         if self._broker is not None:
             await self._broker.stop()
         self._threads.stop()
         os.close(self._lock)
         self._lock = None
+
+    async def _forget(self) -> None:
+        """Forget what is gone with the topology."""
+        try:
+            await self._threads.call(lab.forget_ports, self._state)
+        except (NfpError, SettingsError) as error:  # a database that is away must not keep us here
+            self._say(f"the directory still knows the lab hosts' ports: {error}")
+        forget_devices(self._state)
 
     def summary(self) -> Sequence[tuple[str, str]]:
         """What is where, without secrets."""

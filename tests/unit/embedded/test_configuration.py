@@ -70,6 +70,20 @@ class WriteTests(SynchronousTestCase):
         for path in (self.state.configuration, self.state.transport_url):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
 
+    def test_a_bad_option_of_any_component_is_found_before_anything_is_written(self) -> None:
+        mine = Path(self.mktemp())
+        mine.write_text(
+            "[configurator]\nworkers = many\n[proxy]\nidle_timeout = 0\n[namespace]\ndevice_port = 99999\n"
+        )
+        found = configuration.check(self.state, configuration.read(self.state, [str(mine)]))
+        self.assertEqual(len(found), 3, found)
+        for where in ("[configurator] workers", "[proxy] idle_timeout", "[namespace] device_port"):
+            self.assertTrue(any(where in problem for problem in found), where)
+        self.assertEqual(list(self.state.root.iterdir()), [])
+
+    def test_good_files_are_found_good(self) -> None:
+        self.assertEqual(configuration.check(self.state, configuration.read(self.state, [])), [])
+
     def test_a_dollar_in_a_password_survives(self) -> None:
         files = self.write()
         option = cfg.StrOpt("transport_url")

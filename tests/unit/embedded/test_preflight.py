@@ -47,7 +47,9 @@ class ProblemsTests(SynchronousTestCase):
         self.assert_one(facts, "no CAP_NET_ADMIN and no CAP_SYS_ADMIN", "sudo nfp up")
 
     def test_one_capability_alone_is_named(self) -> None:
-        facts = replace(GOOD, capabilities=frozenset({preflight.CAP_SYS_ADMIN}))
+        facts = replace(
+            GOOD, capabilities=frozenset({preflight.CAP_SYS_ADMIN}), nftables="Operation not permitted"
+        )
         self.assert_one(facts, "no CAP_NET_ADMIN:", "root")
 
     def test_another_system_or_an_older_release_is_refused(self) -> None:
