@@ -71,6 +71,8 @@ class Client(AMQClient):  # type: ignore[misc]  # txamqp has no types
 
     def connectionMade(self) -> None:
         """The transport is there."""
+        # Many small frames: held back for the peer's delayed acknowledgement, each would cost 40 ms.
+        self.transport.setTcpNoDelay(True)
         super().connectionMade()
         self._tell_connected(self)
 

@@ -262,6 +262,10 @@ class ClientTests(SynchronousTestCase):
         verifyObject(ISession, Session(peer.client))
         verifyObject(IChannel, BrokerChannel(peer.client, peer.channel()))
 
+    def test_small_frames_are_not_held_back(self) -> None:
+        """Nagle's algorithm and a delayed acknowledgement would make 40 ms of every other frame."""
+        self.assertTrue(wire.corrected().transport.no_delay)
+
     def test_frames_may_come_in_any_pieces(self) -> None:
         """Byte by byte, or all at once."""
         for size in (1, 3, 10000):

@@ -16,9 +16,14 @@ from nfp.rpc.amqp.protocol import Client
 
 
 class Transport(StringTransport):
-    """Remembers being broken off."""
+    """Remembers being broken off, and whether small frames are sent at once."""
 
     aborted = False
+    no_delay = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Send at once."""
+        self.no_delay = enabled
 
     def abortConnection(self) -> None:
         """Break off."""
