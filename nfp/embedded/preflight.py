@@ -47,6 +47,7 @@ class Facts:
     :ivar release: ``ID`` and ``VERSION_ID`` of ``/etc/os-release``.
     :ivar namespaces: why no network namespace can be made; ``None``: one was.
     :ivar nftables: why nftables cannot be used inside one; ``None``: it can.
+    :ivar ipv6: why there is no IPv6, which the management network needs; ``None``: there is.
     :ivar broker_program: whether Debian's RabbitMQ is installed.
     :ivar broker: address of the broker that the configuration names; ``None``: a private one is wanted.
     :ivar broker_error: why it cannot be reached.
@@ -61,6 +62,7 @@ class Facts:
     release: tuple[str, str]
     namespaces: str | None
     nftables: str | None
+    ipv6: str | None
     broker_program: bool
     broker: str | None
     broker_error: str | None
@@ -102,6 +104,11 @@ def _of_machine(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             f"nftables cannot be used: {facts.nftables}",
             "apt-get install nftables libnftables1 (and a kernel with nf_tables)",
+        )
+    if facts.ipv6 is not None:
+        yield Problem(
+            f"the kernel has no IPv6, which the management network is made of: {facts.ipv6}",
+            "take ipv6.disable=1 off the kernel's command line, and restart",
         )
 
 
@@ -156,6 +163,7 @@ def gather(state: StateDir, transport_url: str | None) -> Facts:
         release=_release(Path("/etc/os-release")),
         namespaces=namespaces,
         nftables=nftables,
+        ipv6=_try_ipv6(),
         broker_program=Path(SERVER).exists() and Path(EPMD).exists(),
         broker=f"{broker[0]}:{broker[1]}" if broker else None,
         broker_error=_dial(*broker) if broker else None,
@@ -203,6 +211,14 @@ def _bind_loopback() -> str | None:
     try:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _try_ipv6() -> str | None:
+    try:
+        socket.socket(socket.AF_INET6).close()
     except OSError as error:
         return error.strerror or str(error)
     return None

@@ -9,12 +9,12 @@ from __future__ import annotations
 from nfp.embedded.configuration import CONFIGURATOR, ROUTER
 from nfp.embedded.state_dir import StateDir
 from nfp.manager.lifecycle.fabric import MANAGEMENT_NETWORK, Fabric, bridge_name, derived_mac, port_name
+from nfp.manager.lifecycle.namespace import SYSCTLS
 from nfp.manager.lifecycle.occupants import end_processes
 from nfp.netns import namespaces
 from nfp.netns.links import Nic
 
 END_SECONDS = 5.0
-_SYSCTLS = {"net/ipv6/conf/default/accept_ra": "0", "net/ipv6/conf/default/accept_dad": "0"}
 
 
 def fabric_of(state: StateDir) -> Fabric:
@@ -39,7 +39,7 @@ def raise_up(state: StateDir) -> None:
             mac=derived_mac(namespace, MANAGEMENT_NETWORK),
             addresses=(f"{state.management_address(last)}/64",),
         )
-        fabric.plug(namespace, [nic], sysctls=_SYSCTLS)
+        fabric.plug(namespace, [nic], sysctls=SYSCTLS)
 
 
 def take_down(state: StateDir) -> list[str]:

@@ -48,6 +48,9 @@ END_SECONDS = 5.0
 
 SYSCTLS = {
     # Forwarding is the device runtime's: it begins once something judges what is forwarded.
+    # The management network is IPv6, whatever the host has switched off for itself.
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/ipv6/conf/default/disable_ipv6": "0",
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/default/accept_dad": "0",
 }

@@ -19,6 +19,7 @@ GOOD = Facts(
     release=("debian", "12"),
     namespaces=None,
     nftables=None,
+    ipv6=None,
     broker_program=True,
     broker=None,
     broker_error=None,
@@ -63,6 +64,10 @@ class ProblemsTests(SynchronousTestCase):
     def test_missing_nftables(self) -> None:
         facts = replace(GOOD, nftables="libnftables.so.1 is not installed")
         self.assert_one(facts, "nftables cannot be used", "apt-get install nftables libnftables1")
+
+    def test_a_kernel_without_ipv6(self) -> None:
+        facts = replace(GOOD, ipv6="Address family not supported by protocol")
+        self.assert_one(facts, "no IPv6", "ipv6.disable=1")
 
     def test_missing_broker_is_installed_with_its_daemon_masked(self) -> None:
         self.assert_one(replace(GOOD, broker_program=False), "RabbitMQ", "systemctl mask rabbitmq-server")
