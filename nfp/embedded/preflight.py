@@ -6,25 +6,25 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import shutil
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nfp.device.nft import Nft, NftError
 from nfp.embedded.broker import EPMD, SERVER
 from nfp.embedded.state_dir import SOCKET_PATH_LIMIT, StateDir
+from nfp.netns.namespaces import CLONE_NEWNET
+from nfp.netns.throwaway import in_thread
 
 CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
 DEBIAN_RELEASE = 12
 DISK_MEGABYTES = 200
-_CLONE_NEWNET = 0x40000000
 _DIAL_SECONDS = 1.0
 
 
@@ -252,46 +252,20 @@ def holder_of(lock: Path) -> int | None:
 
 def _try_namespace() -> tuple[str | None, str | None]:
     """Make a network namespace in a thread that ends with it, and use nftables inside."""
-    answers: list[str | None] = [None, None]
+    libc = ctypes.CDLL(None, use_errno=True)
 
-    def probe() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(_CLONE_NEWNET):
-            answers[0] = os.strerror(ctypes.get_errno())
-            return
-        answers[1] = _try_nftables()
+    def probe() -> tuple[str | None, str | None]:
+        if libc.unshare(CLONE_NEWNET):
+            return os.strerror(ctypes.get_errno()), None
+        return None, _try_nftables()
 
-    _in_own_thread(probe)
-    return answers[0], answers[1]
-
-
-def _in_own_thread(work: Callable[[], None]) -> None:
-    thread = threading.Thread(target=work, name="nfp-preflight")
-    thread.start()
-    thread.join()
+    return in_thread(probe)
 
 
 def _try_nftables() -> str | None:
     try:
-        library = ctypes.CDLL("libnftables.so.1")
-    except OSError:
-        return "libnftables.so.1 is not installed"
-    library.nft_ctx_new.restype = ctypes.c_void_p
-    library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-    for name in ("nft_ctx_buffer_error", "nft_ctx_buffer_output", "nft_ctx_free"):
-        getattr(library, name).argtypes = [ctypes.c_void_p]
-    library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
-    library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
-    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    context = library.nft_ctx_new(0)
-    if not context:
-        return os.strerror(errno.ENOMEM)
-    try:
-        library.nft_ctx_buffer_error(context)
-        library.nft_ctx_buffer_output(context)
-        if library.nft_run_cmd_from_buffer(context, b"add table inet nfp_probe"):
-            said = library.nft_ctx_get_error_buffer(context) or b""
-            return said.decode("utf-8", "replace").strip().splitlines()[0] if said else "refused"
-    finally:
-        library.nft_ctx_free(context)
+        with Nft() as nft:
+            nft.transaction("add table inet nfp_probe")
+    except NftError as error:
+        return error.reason
     return None
