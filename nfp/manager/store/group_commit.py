@@ -6,6 +6,7 @@ A flush to disk costs the same for one message as for a hundred (``design.md`` s
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,6 +27,11 @@ class _Item:
     function: Transaction[Any]
     args: tuple[object, ...]
     done: Deferred[Any] = field(default_factory=Deferred)
+    context: Context = field(default_factory=copy_context)
+
+    def run(self, connection: sa.Connection) -> Any:
+        """Run it under the request id of whoever asked, not of whoever began the group."""
+        return self.context.run(self.function, connection, *self.args)
 
 
 class GroupCommit:
@@ -110,7 +116,7 @@ class _Lane:
                 return
         for item in group:
             try:
-                result = await self._transaction(item.function, *item.args)
+                result = await self._transaction(item.run)
             except Exception as error:  # noqa: BLE001 -- handed to whoever asked
                 item.done.errback(error)
             else:
@@ -118,4 +124,4 @@ class _Lane:
 
 
 def _run_all(connection: sa.Connection, group: Sequence[_Item]) -> list[Any]:
-    return [item.function(connection, *item.args) for item in group]
+    return [item.run(connection) for item in group]

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from nfp.daemon import journal
 from nfp.manager.store.base import Base
 from nfp.manager.store.engine import Store, make_engine
 from nfp.manager.store.group_commit import GroupCommit
@@ -139,3 +140,22 @@ class Failures(GroupCommitCase):
         for result in results:
             self.failureResultOf(result, Unavailable)
         self.assertEqual(self.gate.transactions, 1)
+
+
+class RequestIds(GroupCommitCase):
+    def test_each_runs_under_the_request_that_asked_for_it(self) -> None:
+        seen: list[tuple[str, str | None]] = []
+
+        def note(connection: sa.Connection, key: str) -> None:
+            seen.append((key, journal.request_id.get()))
+
+        for key in "ba":
+            with journal.bind(f"req-{key}"):
+                _ = Deferred.fromCoroutine(self.group.write(key, note, key))
+        self.clock.advance(0)
+        self.gate.open_all()
+        with journal.bind("req-alone"):
+            _ = Deferred.fromCoroutine(self.group.write("alone", note, "alone"))
+        self.clock.advance(0)
+        self.gate.open_all()
+        self.assertEqual(seen, [("a", "req-a"), ("b", "req-b"), ("alone", "req-alone")])
