@@ -38,6 +38,19 @@ class WorkerDiesTests(FaultStory):
             self.stack.settle(chain.id, "ACTIVE")
         self.ends_well(chain)
 
+    def test_in_the_middle_of_a_delete(self) -> None:
+        chain = self.chain()
+        self.create(chain, 443)
+        with self.nobody_notices():
+            mark = self.last_event()
+            self.node_driver.cast("delete_network_service", network_service_id=chain.id)
+            until(lambda: self.has_happened("Unbind", mark), "the delete is under way")
+            for index in range(WORKERS):
+                self.stack.kill_process(self.stack.worker("manager", index))
+            self.stack.gone(chain.id)
+            until(lambda: len(self.stack.device_namespaces()) == 1, "its device is gone")
+        self.ends_well()
+
 
 class ListenerDiesTests(FaultStory):
     expected = (r"the listener is gone; so is this worker",)

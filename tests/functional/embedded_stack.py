@@ -234,10 +234,14 @@ class Stack:
         found = self.rows(model, model.__table__.c.id == identity)
         return found[0] if found else None
 
-    def history(self, object_id: str) -> list[str]:
+    def history_rows(self, object_id: str) -> list[dict[str, Any]]:
         """What happened to an object, in order."""
         rows = self.rows(History, History.__table__.c.object_id == object_id)
-        return [f"{row['event']}: {row['reason']}" for row in sorted(rows, key=lambda row: row["id"])]
+        return sorted(rows, key=lambda row: row["id"])
+
+    def history(self, object_id: str) -> list[str]:
+        """The same in words."""
+        return [f"{row['event']}: {row['reason']}" for row in self.history_rows(object_id)]
 
     def explain(self, network_service_id: str) -> str:
         """Everything known of a service and of all devices, for a failed assertion."""
