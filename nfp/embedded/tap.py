@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -87,6 +88,8 @@ async def _until_told(
         return stopped
 
     reactor.addSystemEventTrigger("before", "shutdown", on_shutdown)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a closed terminal; nohup has it ignored
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
     failed = True
     try:
         await starting
