@@ -102,6 +102,19 @@ class FirstChainTests(Story):
     def statuses(self, chain: Chain) -> list[str]:
         return [one["status"] for one in self.node_driver.told_of(chain.id)]
 
+    def test_a_request_can_be_followed_by_its_id_through_every_process(self) -> None:
+        chain, request_id = self.chain(), f"req-{Chain().id}"
+        self.node_driver.call(
+            "create_network_service",
+            options={"request_id": request_id},
+            network_service=chain.request(80),
+        )
+        self.stack.settle(chain.id, "ACTIVE")
+        self.assertEqual({row["request_id"] for row in self.stack.history_rows(chain.id)}, {request_id})
+        for component in ("manager", "agent", "configurator", "device"):
+            journal = (self.stack.state.log / f"{component}.log").read_text()
+            self.assertIn(request_id, journal, component)
+
     def test_a_device_that_does_not_answer_shows_as_down_until_it_answers_again(self) -> None:
         chain = self.chain()
         self.create(chain, 80)
