@@ -181,7 +181,9 @@ class NamespaceDriver:
         """The service's tree, and which interface faces whom."""
         if network_service.service_type != ServiceType.FIREWALL:
             raise Permanent(f"no device of this driver can be a {network_service.service_type}")
-        macs = {interface.port_id: interface.mac_address for interface in interfaces}
+        # Interfaces bear our ids of the ports, the service those of whoever gave them.
+        given = {port.id: port.backend_id or port.id for port in nsd.ports}
+        macs = {given.get(one.port_id, one.port_id): one.mac_address for one in interfaces}
         sides = {
             side: {"mac": _mac_of(network_service, side, macs), "cidrs": list(cidrs)}
             for side, cidrs in (
@@ -287,4 +289,4 @@ def _port_of(service: NetworkServiceSpec, side: str) -> Port | None:
 
 def _mac_of(service: NetworkServiceSpec, side: str, macs: Mapping[str, str]) -> str | None:
     port = _port_of(service, side)
-    return None if port is None else macs.get(port.id)
+    return None if port is None else macs.get(port.backend_id or port.id)
