@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 from zope.interface import Attribute, Interface
 
-from nfp.model.devices import DeviceAddress, DeviceRequest
+from nfp.model.devices import DeviceAddress, DeviceRequest, Nsd
+from nfp.model.secret import Secret
 from nfp.process.interfaces import IModule
 
 DRIVER_API = 1
@@ -64,15 +65,40 @@ class IDeviceDriver(Interface):
         :return: (field, reason) of everything that the device could not do; empty: fine.
         """
 
-    def configure(request: DeviceRequest) -> Awaitable[str]:
-        """Apply interfaces and routes (``tree``: ``{"interfaces", "routes"}``).
+    def bootstrap(nsd: Nsd) -> Mapping[str, object]:
+        """What a fresh device needs at its first start; a plain call without I/O.
 
-        :return: the digest read back.
+        :return: ``{"user_data": text, "credentials": {name: Secret}}``, either may be missing; the
+            credentials are stored encrypted.
+        """
+
+    def configure_interfaces(request: DeviceRequest) -> Awaitable[None]:
+        """Make the device's interfaces equal to ``tree["interfaces"]``.
+
+        Always followed by :meth:`configure_routes` with the same request; a device that takes both at
+        once may leave all to that.
+
+        :raises nfp.model.errors.Stale: the device has seen a higher order.
+        """
+
+    def configure_routes(request: DeviceRequest) -> Awaitable[str]:
+        """Make the device's routes equal to ``tree["routes"]``, after its interfaces.
+
+        :return: the digest read back, of interfaces and routes together.
         :raises nfp.model.errors.Stale: the device has seen a higher order.
         """
 
     def clear(request: DeviceRequest) -> Awaitable[None]:
         """Take interfaces and routes away again; none there is success."""
+
+    def apply_license(request: DeviceRequest, key: Secret) -> Awaitable[None]:
+        """Give the device its licence; one that it has already is success.
+
+        :raises nfp.model.errors.Permanent: it needs none, or does not take this one.
+        """
+
+    def release_license(request: DeviceRequest) -> Awaitable[None]:
+        """Take the licence back, so that another device may have it; none there is success."""
 
     def probe(device: DeviceAddress, level: str, timeout: float) -> Awaitable[None]:
         """Ask the device whether it is well.
@@ -101,3 +127,29 @@ class IFirewallDriver(IDeviceDriver):
 
     def status(device: DeviceAddress, service_id: str) -> Awaitable[Mapping[str, object]]:
         """State and counters: ``{"digest", "state", "counters": {name: {"packets", "bytes"}}}``."""
+
+
+class ILoadBalancerDriver(IDeviceDriver):
+    """A vendor's load balancer; ``tree`` is that of Octavia's single-call create."""
+
+    def apply(request: DeviceRequest, service_id: str) -> Awaitable[str]:
+        """Make the load balancer equal to ``tree``; as :meth:`IFirewallDriver.apply`."""
+
+    def remove(request: DeviceRequest, service_id: str) -> Awaitable[None]:
+        """Remove the service from the device; not there is success."""
+
+    def status(device: DeviceAddress, service_id: str) -> Awaitable[Mapping[str, object]]:
+        """State and counters, of the listeners and members too."""
+
+
+class IVPNDriver(IDeviceDriver):
+    """A vendor's VPN; ``tree`` holds IPsec site connections with their policies."""
+
+    def apply(request: DeviceRequest, service_id: str) -> Awaitable[str]:
+        """Make the connections equal to ``tree``; as :meth:`IFirewallDriver.apply`."""
+
+    def remove(request: DeviceRequest, service_id: str) -> Awaitable[None]:
+        """Remove the service from the device; not there is success."""
+
+    def status(device: DeviceAddress, service_id: str) -> Awaitable[Mapping[str, object]]:
+        """State and counters, of each connection."""

@@ -13,8 +13,9 @@ from zope.interface import implementer
 from nfp.configurator.interfaces import DRIVER_API, IFirewallDriver
 from nfp.daemon.inflight import InFlight
 from nfp.model import firewall
-from nfp.model.devices import DeviceAddress, DeviceRequest
-from nfp.model.errors import Invalid, NotFound, Transient
+from nfp.model.devices import DeviceAddress, DeviceRequest, Nsd
+from nfp.model.errors import Invalid, NotFound, Permanent, Transient
+from nfp.model.secret import Secret
 from nfp.model.states import ServiceType
 from nfp.rest.client import JsonClient
 from nfp.rest.dial import over_tcp
@@ -73,7 +74,14 @@ class NftablesDriver:
             return [(error.field or firewall.FIELD, error.reason)]
         return []
 
-    async def configure(self, request: DeviceRequest) -> str:
+    def bootstrap(self, nsd: Nsd) -> Mapping[str, object]:
+        """The runtime is there before the device."""
+        return {}
+
+    async def configure_interfaces(self, request: DeviceRequest) -> None:
+        """The device takes interfaces and routes at once: with the routes."""
+
+    async def configure_routes(self, request: DeviceRequest) -> str:
         """``PUT /v1/device``."""
         return await self._put(request, "/v1/device", {"tree": request.tree})
 
@@ -89,6 +97,13 @@ class NftablesDriver:
     async def remove(self, request: DeviceRequest, service_id: str) -> None:
         """``DELETE /v1/services/<id>``."""
         await self._delete(request, _service(service_id))
+
+    async def apply_license(self, request: DeviceRequest, key: Secret) -> None:
+        """It needs none."""
+        raise Permanent("nftables needs no licence")
+
+    async def release_license(self, request: DeviceRequest) -> None:
+        """It has none."""
 
     async def probe(self, device: DeviceAddress, level: str, timeout: float) -> None:
         """``GET /v1/health``."""

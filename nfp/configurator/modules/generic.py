@@ -132,7 +132,9 @@ class GenericModule:
 
         async def work() -> str:
             driver = self._driver(request)
-            found: str = await driver.configure(device_request(request, tree_of(request["config"])))
+            wanted = device_request(request, tree_of(request["config"]))
+            await driver.configure_interfaces(wanted)
+            found: str = await driver.configure_routes(wanted)
             return found
 
         return await answer(CREATE_NSD_CONFIG, request, work())

@@ -44,7 +44,19 @@ class MemoryDriver:
     def validate(self, config: Mapping[str, object]) -> Sequence[tuple[str, str]]:
         return self.cannot
 
-    async def configure(self, request: Any) -> str:
+    def bootstrap(self, nsd: Any) -> Mapping[str, object]:
+        return {}
+
+    async def apply_license(self, request: Any, key: Any) -> None:
+        """Needs none."""
+
+    async def release_license(self, request: Any) -> None:
+        """Has none."""
+
+    async def configure_interfaces(self, request: Any) -> None:
+        """With the routes."""
+
+    async def configure_routes(self, request: Any) -> str:
         return await self.apply(request, "")
 
     async def clear(self, request: Any) -> None:

@@ -72,7 +72,7 @@ class Driver(SynchronousTestCase):
         for answer in ({"digest": None}, {}, None, []):
             self.device.answer = answer
             self.fails(Transient, self.driver.apply(self.request, "s"))
-            self.fails(Transient, self.driver.configure(self.request))
+            self.fails(Transient, self.driver.configure_routes(self.request))
 
     def test_I5_stale_stays_stale(self) -> None:
         self.device.error = Stale("order [3, 4] is below [5, 0]", field="order")
