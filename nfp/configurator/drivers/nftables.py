@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -26,8 +27,9 @@ MOST_CLIENTS = 1024
 Connect = Callable[[DeviceAddress], JsonClient]
 
 
+@lru_cache(maxsize=1)
 def make(settings: Any, reactor: Any) -> NftablesDriver:
-    """Make the driver as its entry point does.
+    """Make the driver as its entry point does; one for all modules of a process, which share its connections.
 
     :param settings: the configurator's: ``certificate``, ``ca``, ``device_timeout``.
     """
