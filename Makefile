@@ -12,6 +12,7 @@ help:
 	@echo 'make demo       bring everything up, send a chain through it, take it down (root)'
 	@echo 'make test       lint, types, unit and functional tests (root)'
 	@echo 'make test-fast  lint, types and unit tests'
+	@echo 'make test-lowest  with every requirement at its lower bound'
 	@echo 'make lint       ruff; make types: mypy'
 	@echo 'make bench      figures, with the raw work beside them (root)'
 	@echo 'make venv       the virtual environment $(VENV)'
