@@ -5,19 +5,17 @@ from __future__ import annotations
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.usage import Options as BaseOptions
-from twisted.python.usage import UsageError
 
 from nfp.agent.collecting import Collector
 from nfp.agent.config import AgentSettings, read
 from nfp.agent.configurators import Configurators
 from nfp.agent.report import Reporter
 from nfp.agent.rpc import TOPIC, AgentRpc
+from nfp.daemon.command import DaemonOptions
 from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.inflight import InFlight
 from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
-from nfp.daemon.settings import SettingsError
 from nfp.rpc.client import RpcClient
 from nfp.rpc.connection import RpcConnection
 from nfp.rpc.server import RpcServer
@@ -25,26 +23,10 @@ from nfp.rpc.server import RpcServer
 _log = Logger()
 
 
-class Options(BaseOptions):
+class Options(DaemonOptions[AgentSettings]):
     """What may be said on the command line."""
 
-    optParameters = [["ready-file", None, None, "A file that exists exactly while the process is ready."]]
-    settings: AgentSettings
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self["config"] = []
-
-    def opt_config(self, path: str) -> None:
-        """INI file to read; may be given again, later ones win."""
-        self["config"].append(path)
-
-    def postOptions(self) -> None:
-        """Read and check the configuration."""
-        try:
-            self.settings = read(self["config"])
-        except SettingsError as problem:
-            raise UsageError(str(problem)) from None
+    read = staticmethod(read)
 
 
 def makeService(options: Options) -> IService:

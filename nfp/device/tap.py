@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.python import usage
 
+from nfp.daemon.command import DaemonOptions
 from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.ordered import OrderedService
 from nfp.daemon.ready import Ready
-from nfp.daemon.settings import SettingsError
 from nfp.daemon.threads import Threads
 from nfp.device.config import DeviceSettings, read
 from nfp.device.control import ControlSocket
@@ -19,27 +19,10 @@ from nfp.device.store import Store
 from nfp.rest.tls import server_options
 
 
-class Options(usage.Options):
-    """Options of ``twistd nfp-device``."""
+class Options(DaemonOptions[DeviceSettings]):
+    """What may be said on the command line."""
 
-    settings: DeviceSettings
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.files: list[str] = []
-
-    def opt_config(self, path: str) -> None:
-        """Read this INI file; may be given several times, later ones win."""
-        self.files.append(path)
-
-    def postOptions(self) -> None:
-        """Read the settings and check them whole."""
-        if not self.files:
-            raise usage.UsageError("name at least one file with --config")
-        try:
-            self.settings = read(self.files)
-        except SettingsError as error:
-            raise usage.UsageError(str(error)) from None
+    read = staticmethod(read)
 
 
 def makeService(options: Options) -> IService:
@@ -47,7 +30,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     exit_cleanly(reactor)
-    return wire(reactor, options.settings)
+    settings = options.settings
+    return wire(reactor, replace(settings, ready_file=options["ready-file"] or settings.ready_file))
 
 
 def wire(reactor: Any, settings: DeviceSettings) -> OrderedService:

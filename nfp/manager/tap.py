@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from twisted.application.service import IService
-from twisted.python.usage import Options as BaseOptions
-from twisted.python.usage import UsageError
 
+from nfp.daemon.command import DaemonOptions
 from nfp.daemon.ending import exit_cleanly
 from nfp.daemon.ready import Ready
-from nfp.daemon.settings import SettingsError
 from nfp.manager.config import ManagerSettings, read
 from nfp.manager.service import Manager
 
 
-class Options(BaseOptions):
+class Options(DaemonOptions[ManagerSettings]):
     """What may be said on the command line."""
 
-    optParameters = [["ready-file", None, None, "A file that exists exactly while the process is ready."]]
-    settings: ManagerSettings
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self["config"] = []
-
-    def opt_config(self, path: str) -> None:
-        """INI file to read; may be given again, later ones win."""
-        self["config"].append(path)
-
-    def postOptions(self) -> None:
-        """Read and check the configuration."""
-        try:
-            self.settings = read(self["config"])
-        except SettingsError as problem:
-            raise UsageError(str(problem)) from None
+    read = staticmethod(read)
 
 
 def makeService(options: Options) -> IService:
