@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import re
@@ -293,6 +294,7 @@ class UnitTests(SynchronousTestCase):
 def example_package() -> Path:
     """The package of ``docs/developers.md``, installed into a folder."""
     folder = Path(tempfile.mkdtemp(prefix="nfp-docs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     source = folder / "source"
     for block in pages.marked(pages.text("developers.md"), "file: "):
         path = source / block.mark.removeprefix("file: ")
@@ -382,10 +384,7 @@ class DeploymentTests(SynchronousTestCase):
 @lru_cache(maxsize=1)
 def deployment() -> Stack:
     """A deployment with the example module installed beside ``nfp``."""
-    import atexit
-
     package = example_package()
-    atexit.register(shutil.rmtree, package, ignore_errors=True)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (before, str(package / "site"))))
     made = Stack()
