@@ -312,7 +312,7 @@ class Stack:
             "links of the host": host[0],
             "rules of the host": host[1],
             "rules of the fabric": _nft(self.state.fabric),
-            "processes": sorted(line.split(" ", 1)[1] for line in self.processes()),
+            "processes": sorted(self._kept_processes()),
             "sockets": sorted(path.name for path in self.state.run.glob("*.sock")),
             "records": sorted(path.name for path in (self.state.run / "devices").glob("*")),
             "devices served": self._served(),
@@ -366,6 +366,11 @@ class Stack:
             channel = connection.channel()
             counts = {name: channel.queue_declare(name, passive=True).message_count for name in queues}
         return sorted(f"{name} {count}" for name, count in counts.items() if count)
+
+    def _kept_processes(self) -> list[str]:
+        """Names of its processes, without those that Erlang starts and ends as it likes."""
+        names = (line.split(" ", 1)[1] for line in self.processes())
+        return [name for name in names if name not in ("erl_child_setup", "inet_gethost", "sh")]
 
     def _served(self) -> list[str]:
         try:
@@ -422,6 +427,7 @@ class Stack:
             key = re.search(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(\S+)", path.read_text())
             if key is not None:
                 secrets[f"the key in {path.name}"] = key[1]
+        assert len(secrets) > 3, "the certificates' keys are not where they are looked for"
         places = {path.name: path.read_bytes() for path in self.state.log.iterdir()}
         places["what nfp up said"] = self.said.read_bytes()
         for line in self.processes():
