@@ -3,7 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.made-for-nfp
-BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))
+NO_BENCHMARKS := %/__init__.py %_driver.py
+BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out $(NO_BENCHMARKS),$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint types bench venv packages packages-for-demo clean

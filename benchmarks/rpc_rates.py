@@ -39,6 +39,7 @@ from tests.functional.broker import Broker
 EXCHANGE = "bench"
 ROOT = Path(__file__).resolve().parent.parent
 ARGUMENTS: Mapping[str, object] = {"network_function": {"id": "0" * 36, "description": "x" * 200}}
+ANSWER: Mapping[str, object] = {"id": "nf-1", "status": "ACTIVE"}
 LIMIT = 120.0
 
 
@@ -172,7 +173,7 @@ def ours(reactor: Any, address: str, topic: str, count: int) -> Coroutine[Any, A
         Seen.number += 1
         if Seen.number == count:
             reactor.callLater(0, finish)
-        return {"id": "nf-1", "status": "ACTIVE"}
+        return ANSWER
 
     done: defer.Deferred[None] = defer.Deferred()
 
@@ -195,7 +196,14 @@ def ours(reactor: Any, address: str, topic: str, count: int) -> Coroutine[Any, A
     return serve()
 
 
-def oslo(address: str, topic: str, count: int) -> None:
+def oslo(
+    address: str,
+    topic: str,
+    count: int,
+    *,
+    method: str = "create_network_function",
+    answer: object = ANSWER,
+) -> None:
     """The server process: oslo.messaging's threading server, answering the same."""
     import threading
 
@@ -208,13 +216,14 @@ def oslo(address: str, topic: str, count: int) -> None:
     class Endpoint:
         number = 0
 
-        def create_network_function(self, ctxt: object, network_function: object) -> object:
-            with lock:
-                Endpoint.number += 1
-                if Endpoint.number == count:
-                    done.set()
-            return {"id": "nf-1", "status": "ACTIVE"}
+    def serve(self: object, ctxt: object, **args: object) -> object:
+        with lock:
+            Endpoint.number += 1
+            if Endpoint.number == count:
+                done.set()
+        return answer
 
+    setattr(Endpoint, method, serve)
     conf = cfg.CONF  # with a configuration of its own it drops every message in silence
     conf([])
     oslo_messaging.set_transport_defaults(EXCHANGE)
