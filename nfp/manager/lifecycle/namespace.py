@@ -9,7 +9,6 @@ the device runtime's to set, with its configuration; before, nothing is forwarde
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
@@ -96,7 +95,8 @@ class NamespaceDriver:
             self._fabric.dissolve(namespace, [port_name(nsd.id, MANAGEMENT_NETWORK), *names])
         except OSError as error:
             raise Transient(f"removing {namespace}: {error}") from error
-        (self._records / f"{namespace}.json").unlink(missing_ok=True)
+        for left in (f"{namespace}.json", f"{namespace}.new"):
+            (self._records / left).unlink(missing_ok=True)
 
     def select_nsd(self, network_service: NetworkServiceSpec, candidates: Sequence[Nsd]) -> Nsd | None:
         """The oldest device that may carry this service type."""
@@ -243,7 +243,8 @@ class NamespaceDriver:
         self._records.mkdir(parents=True, exist_ok=True)
         path = self._records / f"{namespace}.json"
         if not path.exists():
-            fresh = path.with_suffix(f".{os.getpid()}.new")
+            # One name, also for a try that was killed before it was done: the device has one writer.
+            fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps({"id": nsd.id, "deployment": nsd.deployment}))
             fresh.replace(path)
 

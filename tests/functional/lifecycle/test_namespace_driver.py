@@ -161,6 +161,14 @@ class NamespaceDriverTests(SynchronousTestCase):
         self.assertEqual([one.name for one in created.interfaces], ["eth2", "eth1"])
         self.assertEqual(self.driver.get_nsd_status(wanted).status, BackendStatus.ACTIVE)
 
+    def test_a_record_that_a_kill_left_half_written_goes_with_the_device(self) -> None:
+        wanted = device(gateway_ports())
+        records = self.world.directory / "devices"
+        records.mkdir()
+        (records / f"{self.driver.namespace_of(wanted.id)}.new").write_text('{"id": "')
+        self.driver.delete_nsd(wanted)
+        self.assertEqual(list(records.iterdir()), [])
+
     def test_a_left_over_file_is_no_device(self) -> None:
         wanted = device(gateway_ports())
         path = namespaces.path_of(self.driver.namespace_of(wanted.id))
