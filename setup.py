@@ -31,7 +31,6 @@ setup(
         "treq>=24.9",
         "SQLAlchemy>=2.0.30",
         "alembic>=1.13",
-        "openstacksdk>=3.0",
         "zope.interface>=6.4.post2",
         "oslo.config>=9.4",
         "cryptography>=45.0.7",
