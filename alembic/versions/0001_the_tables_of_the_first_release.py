@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("mac_address", sa.String(length=64), nullable=False),
         sa.Column("addresses", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("subnet_id", sa.String(length=255), nullable=True),
+        sa.Column("attached", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_directory_ports")),
     )
     op.create_table(
@@ -42,6 +43,7 @@ def upgrade() -> None:
         sa.Column("network_id", sa.String(length=255), nullable=False),
         sa.Column("cidr", sa.String(length=64), nullable=False),
         sa.Column("gateway_ip", sa.String(length=64), nullable=True),
+        sa.Column("attached", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_directory_subnets")),
     )
     op.create_table(

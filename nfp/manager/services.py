@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from nfp.manager.directory.register import forget, seen
 from nfp.manager.interfaces import ILifeCycleDriver
 from nfp.manager.plan import service as planner
 from nfp.manager.plan.decisions import Decision, Step
@@ -175,4 +176,5 @@ def _fail(reason: str) -> Recording:
 
 def _remove(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
     bindings.remove_service(connection, row["id"])
+    forget(connection, *seen(row["wanted"]))
     return Outcome({}, gone=True)

@@ -54,10 +54,7 @@ PAUSE_SECONDS = 0.02
 TOPICS = ("nfp-service-manager", "nfp-configurator-agent")
 COMPONENTS = ("device", "proxy", "configurator", "agent", "manager")
 KEPT_TABLES = frozenset(
-    (
-        *("accepted_messages", "tombstones", "history", "agents", "manager_hosts", "alembic_version"),
-        *("directory_ports", "directory_subnets"),  # not ours but Neutron's, whom the directory stands for
-    )
+    ("accepted_messages", "tombstones", "history", "agents", "manager_hosts", "alembic_version")
 )
 """What a service leaves in the store on purpose, and what is not about services."""
 

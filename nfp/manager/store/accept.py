@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nfp.daemon.journal import request_id
-from nfp.manager.directory.register import remember
+from nfp.manager.directory.register import remember, seen
 from nfp.manager.registers import Stamp, merge
 from nfp.manager.store import history, rows
 from nfp.manager.store.tables import AcceptedMessage, EarlyMessage, NetworkService, Tombstone
@@ -105,7 +105,7 @@ def create(connection: sa.Connection, network_service: Mapping[str, Any], messag
         service_type=spec.service_type,
         service_vendor=spec.service_vendor,
     )
-    remember(connection, *_seen(values))
+    remember(connection, *seen(values))
     _remember(connection, message, service_id)
     history.add(connection, service_id, "create accepted")
     return Accepted(service_id, wake=True)
@@ -248,7 +248,7 @@ def _write(
             **_pending(status),
         )
     )
-    remember(connection, *_seen(merged.values))
+    remember(connection, *seen(merged.values))
     history.add(connection, service_id, event, ", ".join(sorted(merged.changed)))
     return Accepted(service_id, wake=True)
 
@@ -351,11 +351,3 @@ def _note_refusal(connection: sa.Connection, service_id: str, reason: str) -> No
         .values(notice=f"update refused: {reason}"[:4096], revision=_SERVICES.c.revision + 1)
     )
     history.add(connection, service_id, "update refused", reason)
-
-
-def _seen(values: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The PORTs and SUBNETs in a request, for the embedded directory."""
-    sides = [values.get(side) or {} for side in ("provider", "consumer", "management")]
-    ports = [port for side in sides for port in side.get("port") or ()]
-    subnets = [side["subnet"] for side in sides if side.get("subnet")]
-    return ports, subnets

@@ -9,7 +9,10 @@ from nfp.manager.store.base import Base, Json
 
 
 class DirectoryPortRow(Base):
-    """A port by its id."""
+    """A port by its id.
+
+    :ivar attached: told by hand, not seen in a request: it stays when no service names it any more.
+    """
 
     __tablename__ = "directory_ports"
 
@@ -18,10 +21,11 @@ class DirectoryPortRow(Base):
     mac_address: Mapped[str] = mapped_column(sa.String(64))
     addresses: Mapped[list[str]] = mapped_column(Json, default=list)
     subnet_id: Mapped[str | None] = mapped_column(sa.String(255))
+    attached: Mapped[bool] = mapped_column(sa.Boolean, default=False)
 
 
 class DirectorySubnetRow(Base):
-    """A subnet by its id."""
+    """A subnet by its id; ``attached`` as for a port."""
 
     __tablename__ = "directory_subnets"
 
@@ -29,3 +33,4 @@ class DirectorySubnetRow(Base):
     network_id: Mapped[str] = mapped_column(sa.String(255))
     cidr: Mapped[str] = mapped_column(sa.String(64))
     gateway_ip: Mapped[str | None] = mapped_column(sa.String(64))
+    attached: Mapped[bool] = mapped_column(sa.Boolean, default=False)

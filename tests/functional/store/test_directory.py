@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from nfp.manager.directory.embedded import EmbeddedDirectory
-from nfp.manager.directory.register import forget_port, register_port, register_subnet, remember
+from nfp.manager.directory.register import forget, forget_port, register_port, register_subnet, remember
 from nfp.manager.interfaces import DirectoryPort, DirectorySubnet
 from nfp.manager.store import migrate
 from nfp.manager.store.engine import Inline, Store
@@ -45,6 +45,19 @@ class SqliteDirectory(OnSqlite):
         self.successResultOf(Deferred.fromCoroutine(self.store.write(remember, [told], [])))
         found = self.ask(self.directory.port, "lab-web")
         self.assertEqual((found.addresses, found.mac_address), (("10.0.0.10",), PORT.mac_address))
+
+    def test_what_a_removed_service_named_is_forgotten_but_not_what_was_told_by_hand(self) -> None:
+        register_port(self.url, PORT)
+        ports = [
+            {"id": name, "network_id": "net", "fixed_ips": [{"subnet_id": sub, "ip_address": "10.0.0.10"}]}
+            for name, sub in (("lab-web", "sub"), ("seen", "seen-sub"))
+        ]
+        subnets = [{"id": "seen-sub", "cidr": "10.0.0.0/24"}]
+        for work in (remember, forget):
+            self.successResultOf(Deferred.fromCoroutine(self.store.write(work, ports, subnets)))
+        self.ask(self.directory.port, "lab-web")
+        for question, name in ((self.directory.port, "seen"), (self.directory.subnet, "seen-sub")):
+            self.failureResultOf(Deferred.fromCoroutine(question(name)), NotFound)
 
     def test_a_database_that_is_away_says_so(self) -> None:
         with self.assertRaises(Unavailable):
