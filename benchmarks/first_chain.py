@@ -288,7 +288,8 @@ def main() -> None:
         return
     directory = tempfile.mkdtemp(prefix="nfp-bench-")
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from nfp.operator.cli.main import main; sys.exit(main(sys.argv[1:]))",
+        [sys.executable, "-c", "import sys; from nfp.operator.cli.main import main; "
+         "sys.exit(main(sys.argv[1:]))",
          "up", "--state-dir", directory],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
