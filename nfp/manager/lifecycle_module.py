@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -130,30 +130,22 @@ class LifeCycleModule:
     async def _create(self, event: Event) -> object:
         message = self._message(event)
         service: Any = event.payload["args"]
-        write = self._at_work.group.write
-        args = (accept.create, service["network_service"], message)
-        sort_key = service["network_service"]["service_id"]
-        try:
-            accepted = await write(sort_key, *args)
-        except sa.exc.IntegrityError:
-            # Another host took the same chain node, or the same message, meanwhile: now it is found.
-            accepted = await write(sort_key, *args)
+        wanted = service["network_service"]
+        accepted = await self._accept(wanted["service_id"], accept.create, wanted, message)
         return await self._answer(accepted, message)
 
     async def _update(self, event: Event) -> object:
         message = self._message(event)
         args: Any = event.payload["args"]
         service_id = args["network_service_id"]
-        accepted = await self._at_work.group.write(
-            service_id, accept.update, service_id, args["network_service"], message
-        )
+        accepted = await self._accept(service_id, accept.update, service_id, args["network_service"], message)
         return await self._answer(accepted, message)
 
     async def _delete(self, event: Event) -> object:
         message = self._message(event)
         args: Any = event.payload["args"]
         service_id = args["network_service_id"]
-        accepted = await self._at_work.group.write(service_id, accept.delete, service_id, message)
+        accepted = await self._accept(service_id, accept.delete, service_id, message)
         return await self._answer(accepted, message)
 
     async def _refused_create(self, event: Event) -> object:
@@ -163,7 +155,7 @@ class LifeCycleModule:
             return None
         message = self._message(event)
         reason: Any = event.payload["reason"]
-        accepted = await self._at_work.group.write("", accept.refuse_create, service, reason, message)
+        accepted = await self._accept("", accept.refuse_create, service, reason, message)
         return await self._answer(accepted, message)
 
     async def _refused_update(self, event: Event) -> object:
@@ -173,10 +165,15 @@ class LifeCycleModule:
             return None
         message = self._message(event)
         reason: Any = event.payload["reason"]
-        accepted = await self._at_work.group.write(
-            service_id, accept.refuse_update, service_id, reason, message
-        )
+        accepted = await self._accept(service_id, accept.refuse_update, service_id, reason, message)
         return await self._answer(accepted, message)
+
+    async def _accept(self, sort_key: str, function: Callable[..., Accepted], *args: object) -> Accepted:
+        try:
+            return await self._at_work.group.write(sort_key, function, *args)
+        except sa.exc.IntegrityError:
+            # Another host took the same chain node, or the same message, meanwhile: now it is found.
+            return await self._at_work.group.write(sort_key, function, *args)
 
     async def _answer(self, accepted: Accepted, message: Message) -> object:
         """Wake what changed; a call gets the service as it is now, or the error."""
@@ -189,11 +186,11 @@ class LifeCycleModule:
             return None
         if not message.is_call or accepted.service_id is None:
             return None
-        return await self._at_work.group.read(queries.get, accepted.service_id)
+        return await self._at_work.group.look_up(queries.get_each, accepted.service_id)
 
     async def _get(self, event: Event) -> object:
         args: Any = event.payload["args"]
-        return await self._at_work.group.read(queries.get, args["network_service_id"])
+        return await self._at_work.group.look_up(queries.get_each, args["network_service_id"])
 
     async def _list(self, event: Event) -> object:
         args: Any = event.payload["args"]
@@ -218,21 +215,21 @@ class LifeCycleModule:
     async def _config_result(self, event: Event) -> object:
         item, data = _unpacked(event)
         now = self._at_work.context.reactor.seconds()
-        return await self._news(news.config_result, item["info"], data, now, self._at_work.random)
+        return await self._news(event, news.config_result, item["info"], data, now, self._at_work.random)
 
     async def _monitor_result(self, event: Event) -> object:
         item, data = _unpacked(event)
-        return await self._news(news.monitor_result, item["info"], data)
+        return await self._news(event, news.monitor_result, item["info"], data)
 
     async def _health_status(self, event: Event) -> object:
         item, data = _unpacked(event)
-        return await self._news(news.health_status, data, event.payload["boot_id"], item["sequence"])
+        return await self._news(event, news.health_status, data, event.payload["boot_id"], item["sequence"])
 
-    async def _news(self, store: Any, *args: object) -> object:
+    async def _news(self, event: Event, store: Any, *args: object) -> object:
         """Store news; what cannot be read counts as stored, with a line in the journal."""
         try:
-            self._wake(await self._at_work.store.write(store, *args))
-        except (LookupError, TypeError, ValueError):
+            self._wake(await self._at_work.group.write(event.key or "", store, *args))
+        except (LookupError, TypeError, ValueError, sa.exc.DataError):
             self._log.failure("a notification cannot be read")
         return None
 
@@ -243,7 +240,7 @@ class LifeCycleModule:
     def _message(self, event: Event) -> Message:
         envelope: Any = event.payload.get("envelope") or {}
         arrived = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
-        unique_id = envelope.get("unique_id") or random.randbytes(16).hex()  # noqa: S311
+        unique_id = str(envelope.get("unique_id") or random.randbytes(16).hex())[:64]  # noqa: S311
         return Message(
             unique_id=unique_id,
             stamp=Stamp.of(envelope.get("timestamp") or arrived, unique_id),

@@ -21,6 +21,9 @@ _PORT_INFOS: Any = PortInfo.__table__
 
 Row = dict[str, Any]
 
+SIDES = ("provider", "consumer", "management")
+"""The registers that name ports and subnets."""
+
 _UNKNOWN: Mapping[str, Row] = {
     DirectoryPortRow.__tablename__: {
         "mac_address": "",
@@ -82,7 +85,7 @@ def remember(
 
 def seen(registers: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """The ports and subnets that a service's wanted state names."""
-    sides = [registers.get(side) or {} for side in ("provider", "consumer", "management")]
+    sides = [registers.get(side) or {} for side in SIDES]
     ports = [port for side in sides for port in side.get("port") or ()]
     return ports, [side["subnet"] for side in sides if side.get("subnet")]
 

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nfp.daemon.journal import request_id
-from nfp.manager.directory.register import remember, seen
+from nfp.manager.directory.register import SIDES, remember, seen
 from nfp.manager.registers import Stamp, merge
 from nfp.manager.store import history, rows
 from nfp.manager.store.tables import AcceptedMessage, EarlyMessage, NetworkService, Tombstone
@@ -28,6 +28,20 @@ _SERVICES: Any = NetworkService.__table__
 _MESSAGES: Any = AcceptedMessage.__table__
 _EARLY: Any = EarlyMessage.__table__
 _TOMBSTONES: Any = Tombstone.__table__
+
+_KNOWN = sa.select(_MESSAGES.c.object_id).where(_MESSAGES.c.unique_id == sa.bindparam("unique_id"))
+_REMEMBERING = sa.insert(_MESSAGES)
+_INSERTING = sa.insert(_SERVICES)
+_BURIED = sa.select(_TOMBSTONES.c.id).where(_TOMBSTONES.c.id == sa.bindparam("row_id"))
+_OVERTAKING = sa.select(_EARLY).where(_EARLY.c.object_id == sa.bindparam("row_id"))
+_SAME = _SERVICES.c.id == sa.bindparam("row_id")
+_BY_ID = sa.select(_SERVICES).where(_SAME).with_for_update()
+_BY_ID_OR_NODE = (
+    sa.select(_SERVICES)
+    .where(sa.or_(_SAME, _SERVICES.c.live_key == sa.bindparam("live_key")))
+    .order_by(_SERVICES.c.id != sa.bindparam("row_id"))
+    .with_for_update()
+)
 
 _NAMESPACE = uuid.UUID("5b1f6c0e-7f0e-4f0e-9a3e-8f5d2c0b6e11")
 """Ids of services whose create named none are derived in this namespace from the message's id."""
@@ -201,7 +215,7 @@ def delete(connection: sa.Connection, service_id: str, message: Message) -> Acce
             live_key=None,
             failure=None,
             attempts={},
-            **_pending(ServiceStatus.PENDING_DELETE),
+            **_pending(row, ServiceStatus.PENDING_DELETE),
         )
     )
     history.add(connection, service_id, "delete accepted")
@@ -233,22 +247,20 @@ def _write(
         return Accepted(service_id, wake=True, error=error)
     status = ServiceStatus.PENDING_UPDATE if row["was_active"] else ServiceStatus.PENDING_CREATE
     columns, wanted = _split(merged.values)
-    connection.execute(
-        sa.update(_SERVICES)
-        .where(_SERVICES.c.id == service_id)
-        .values(
-            **columns,
-            wanted=wanted,
-            stamps=merged.stamps,
-            service_type=spec.service_type,
-            service_vendor=spec.service_vendor,
-            failure=None,
-            notice=None,
-            attempts={},
-            **_pending(status),
-        )
-    )
-    remember(connection, *seen(merged.values))
+    written = {
+        **columns,
+        "wanted": wanted,
+        "stamps": merged.stamps,
+        "service_type": spec.service_type,
+        "service_vendor": spec.service_vendor,
+        "failure": None,
+        "notice": None,
+        "attempts": {},
+        **_pending(row, status),
+    }
+    rows.put(connection, _SERVICES, service_id, written)
+    if not merged.changed.isdisjoint(SIDES):
+        remember(connection, *seen(merged.values))
     history.add(connection, service_id, event, ", ".join(sorted(merged.changed)))
     return Accepted(service_id, wake=True)
 
@@ -270,12 +282,13 @@ def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return columns, wanted
 
 
-def _pending(status: str) -> dict[str, Any]:
+def _pending(row: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """A new state of a service whose row is locked."""
     return {
         "status": status,
         "status_description": "",
-        "status_revision": _SERVICES.c.status_revision + 1,
-        "revision": _SERVICES.c.revision + 1,
+        "status_revision": row["status_revision"] + 1,
+        "revision": row["revision"] + 1,
         "request_id": request_id.get(),
         "updated_at": time.time(),
     }
@@ -291,57 +304,58 @@ def _insert(
     columns, wanted = _split(values)
     now = time.time()
     failure = more.get("failure")
-    connection.execute(
-        sa.insert(_SERVICES).values(
-            **identity,
-            **columns,
-            wanted=wanted,
-            stamps=stamps,
-            status=ServiceStatus.PENDING_CREATE if failure is None else ServiceStatus.ERROR,
-            status_description=failure or "",
-            request_id=request_id.get(),
-            created_at=now,
-            updated_at=now,
-            **more,
-        )
-    )
+    row = {
+        **identity,
+        **columns,
+        "wanted": wanted,
+        "stamps": stamps,
+        "status": ServiceStatus.PENDING_CREATE if failure is None else ServiceStatus.ERROR,
+        "status_description": failure or "",
+        "request_id": request_id.get(),
+        "created_at": now,
+        "updated_at": now,
+        **more,
+    }
+    connection.execute(_INSERTING, row)
 
 
 def _lock(connection: sa.Connection, service_id: str) -> dict[str, Any] | None:
+    """The service's row, locked; ``None``: there is none, and none comes before this transaction ends."""
     return rows.get(connection, _SERVICES, service_id, lock=True)
 
 
+def _free_live_key(connection: sa.Connection, row: Mapping[str, Any]) -> str | None:
+    """The key of a service that had no good configuration until now, unless another has taken its place."""
+    live_key = f"{row['service_chain_id'] or ''}/{row['service_id']}"
+    query = sa.select(_SERVICES.c.id).where(_SERVICES.c.live_key == live_key)
+    return live_key if connection.execute(query).first() is None else None
+
+
 def _existing(connection: sa.Connection, service_id: str, live_key: str | None) -> dict[str, Any] | None:
-    same = _SERVICES.c.id == service_id
-    if live_key is not None:
-        same = sa.or_(same, _SERVICES.c.live_key == live_key)
-    query = sa.select(_SERVICES).where(same).order_by(_SERVICES.c.id != service_id).with_for_update()
-    return rows.first(connection, query)
+    if live_key is None:
+        return rows.first(connection, _BY_ID, {"row_id": service_id})
+    return rows.first(connection, _BY_ID_OR_NODE, {"row_id": service_id, "live_key": live_key})
 
 
 def _has_tombstone(connection: sa.Connection, service_id: str) -> bool:
-    query = sa.select(_TOMBSTONES.c.id).where(_TOMBSTONES.c.id == service_id)
-    return connection.execute(query).first() is not None
+    return connection.execute(_BURIED, {"row_id": service_id}).first() is not None
 
 
 def _early_changes(connection: sa.Connection, service_id: str) -> list[dict[str, Any]]:
-    mine = _EARLY.c.object_id == service_id
-    found = rows.every(connection, sa.select(_EARLY).where(mine))
+    found = rows.every(connection, _OVERTAKING, {"row_id": service_id})
     if found:
-        connection.execute(sa.delete(_EARLY).where(mine))
+        connection.execute(sa.delete(_EARLY).where(_EARLY.c.object_id == service_id))
     return found
 
 
 def _accepted(connection: sa.Connection, message: Message) -> Accepted | None:
-    query = sa.select(_MESSAGES.c.object_id).where(_MESSAGES.c.unique_id == message.unique_id)
-    known = connection.execute(query).first()
+    known = connection.execute(_KNOWN, {"unique_id": message.unique_id}).first()
     return None if known is None else Accepted(known.object_id)
 
 
 def _remember(connection: sa.Connection, message: Message, service_id: str | None) -> None:
-    connection.execute(
-        sa.insert(_MESSAGES).values(unique_id=message.unique_id[:64], at=time.time(), object_id=service_id)
-    )
+    values = {"unique_id": message.unique_id[:64], "at": time.time(), "object_id": service_id}
+    connection.execute(_REMEMBERING, values)
 
 
 def _note_refusal(connection: sa.Connection, service_id: str, reason: str) -> None:

@@ -5,7 +5,7 @@ A flush to disk costs the same for one message as for a hundred (``design.md`` s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -23,14 +23,19 @@ T = TypeVar("T")
 
 @dataclass
 class _Item:
+    """One thing to do; if *many*, a look-up of ``args[0]``, which is done for others in the same call."""
+
     sort_key: str
     function: Transaction[Any]
     args: tuple[object, ...]
     done: Deferred[Any] = field(default_factory=Deferred)
     context: Context = field(default_factory=copy_context)
+    many: bool = False
 
     def run(self, connection: sa.Connection) -> Any:
         """Run it under the request id of whoever asked, not of whoever began the group."""
+        if self.many:
+            return self.function(connection, self.args).get(self.args[0])
         return self.context.run(self.function, connection, *self.args)
 
 
@@ -60,6 +65,13 @@ class GroupCommit:
         item = _Item(sort_key, function, args)
         self._writes.add(item)
         result: T = await item.done
+        return result
+
+    async def look_up(self, function: Transaction[Mapping[str, T]], key: str) -> T | None:
+        """Give ``function(connection, keys)[key]``, if it is there: one call for all who ask meanwhile."""
+        item = _Item("", function, (key,), many=True)
+        self._reads.add(item)
+        result: T | None = await item.done
         return result
 
     async def read(self, function: Transaction[T], *args: object) -> T:
@@ -124,4 +136,9 @@ class _Lane:
 
 
 def _run_all(connection: sa.Connection, group: Sequence[_Item]) -> list[Any]:
-    return [item.run(connection) for item in group]
+    asked: dict[Transaction[Any], set[object]] = {}
+    for item in group:
+        if item.many:
+            asked.setdefault(item.function, set()).add(item.args[0])
+    found = {function: function(connection, keys) for function, keys in asked.items()}
+    return [found[item.function].get(item.args[0]) if item.many else item.run(connection) for item in group]

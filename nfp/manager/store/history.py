@@ -15,6 +15,8 @@ from nfp.manager.store.tables import History
 _TABLE: Any = History.__table__
 MAX_REASON = 4096
 
+_ADDING = sa.insert(_TABLE)
+
 
 def add(connection: sa.Connection, object_id: str, event: str, reason: str = "") -> None:
     """Append to the timeline of *object_id*, under the request that is being worked on."""
@@ -23,19 +25,19 @@ def add(connection: sa.Connection, object_id: str, event: str, reason: str = "")
 
 def add_many(connection: sa.Connection, entries: Iterable[tuple[str, str, str]]) -> None:
     """Append several ``(object_id, event, reason)`` at once."""
-    now = time.time()
+    now, asked_by = time.time(), request_id.get()
     entered = [
         {
             "object_id": object_id,
             "at": now,
             "event": event,
-            "reason": reason[:MAX_REASON],
-            "request_id": request_id.get(),
+            "reason": reason[:MAX_REASON].replace("\0", ""),
+            "request_id": None if asked_by is None else asked_by[:64],
         }
         for object_id, event, reason in entries
     ]
     if entered:
-        connection.execute(sa.insert(_TABLE), entered)
+        connection.execute(_ADDING, entered)
 
 
 def of(connection: sa.Connection, object_id: str, limit: int = 1000) -> list[dict[str, Any]]:

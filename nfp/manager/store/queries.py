@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,8 +42,14 @@ _PENDING = (ServiceStatus.PENDING_CREATE, ServiceStatus.PENDING_UPDATE, ServiceS
 
 def get(connection: sa.Connection, service_id: str) -> dict[str, Any] | None:
     """Show one service; ``None`` when there is none of that id."""
-    found = _rows(connection, _present().where(_SERVICES.c.id == service_id.lower()))
-    return found[0] if found else None
+    return get_each(connection, [service_id]).get(service_id)
+
+
+def get_each(connection: sa.Connection, service_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Show services; those that are not there are left out."""
+    lower = {service_id: service_id.lower() for service_id in service_ids}
+    found = {row["id"]: row for row in _rows(connection, _BY_ID, {"ids": list({*lower.values()})})}
+    return {service_id: found[row_id] for service_id, row_id in lower.items() if row_id in found}
 
 
 def page(
@@ -114,26 +120,31 @@ def _present() -> Any:
     return sa.select(*columns).where(_SERVICES.c.status != ServiceStatus.DELETED)
 
 
-def _rows(connection: sa.Connection, query: Any) -> list[dict[str, Any]]:
-    found = rows.every(connection, query)
+_BY_ID = _present().where(_SERVICES.c.id.in_(sa.bindparam("ids", expanding=True)))
+_BOUND = (
+    sa.select(
+        _INSTANCES.c.id,
+        _INSTANCES.c.network_service_id,
+        _INSTANCES.c.nsd_id,
+        _DEVICES.c.status.label("nsd_status"),
+        _DEVICES.c.status_description.label("nsd_status_description"),
+    )
+    .join_from(_INSTANCES, _DEVICES, _INSTANCES.c.nsd_id == _DEVICES.c.id)
+    .where(_INSTANCES.c.network_service_id.in_(sa.bindparam("ids", expanding=True)))
+)
+
+
+def _rows(
+    connection: sa.Connection, query: Any, values: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    found = rows.every(connection, query, values)
     by_id: dict[str, dict[str, Any]] = {}
     for row in found:
         row["network_service_instances"] = []
         by_id[row["id"]] = row
     if not by_id:
         return found
-    bound = rows.every(
-        connection,
-        sa.select(
-            _INSTANCES.c.id,
-            _INSTANCES.c.network_service_id,
-            _INSTANCES.c.nsd_id,
-            _DEVICES.c.status.label("nsd_status"),
-            _DEVICES.c.status_description.label("nsd_status_description"),
-        )
-        .join_from(_INSTANCES, _DEVICES, _INSTANCES.c.nsd_id == _DEVICES.c.id)
-        .where(_INSTANCES.c.network_service_id.in_(list(by_id))),
-    )
+    bound = rows.every(connection, _BOUND, {"ids": list(by_id)})
     for instance in bound:
         row = by_id[instance["network_service_id"]]
         row["network_service_instances"].append(instance)

@@ -90,6 +90,5 @@ class EmbeddedDirectoryCase(SynchronousTestCase):
         self.failureResultOf(Deferred.fromCoroutine(directory.port("x")), Transient)
 
     def test_mariadb_gets_its_own_upsert(self) -> None:
-        row = {"id": "p", "network_id": "n", "mac_address": "", "addresses": [], "subnet_id": None}
-        text = str(_upsert("mariadb", _PORTS, row).compile(dialect=mysql.dialect()))
+        text = str(_upsert("mariadb", _PORTS).compile(dialect=mysql.dialect()))
         self.assertIn("ON DUPLICATE KEY UPDATE", text)

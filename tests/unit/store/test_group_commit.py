@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -112,6 +112,22 @@ class Groups(GroupCommitCase):
         self.gate.open_all()
         self.assertEqual([self.successResultOf(result) for result in results], [0, 2, 4])
         self.assertEqual(self.gate.transactions, 1)
+
+    def test_look_ups_share_a_call(self) -> None:
+        asked: list[set[str]] = []
+
+        def sizes(connection: sa.Connection, keys: Collection[str]) -> dict[str, int]:
+            asked.append({*keys})
+            return {key: len(key) for key in keys if key != "gone"}
+
+        def look_up(key: str) -> Deferred[int | None]:
+            return Deferred.fromCoroutine(self.group.look_up(sizes, key))
+
+        results = [look_up(key) for key in ("a", "bb", "gone", "a")]
+        self.clock.advance(0)
+        self.gate.open_all()
+        self.assertEqual([self.successResultOf(result) for result in results], [1, 2, None, 1])
+        self.assertEqual(asked, [{"a", "bb", "gone"}, {"a"}])  # three go into one transaction
 
 
 class Failures(GroupCommitCase):
