@@ -90,6 +90,8 @@ def create(connection: sa.Connection, network_service: Mapping[str, Any], messag
     service_id = str(network_service.get("id") or derived_id(message.unique_id)).lower()
     registers = {name: value for name, value in network_service.items() if name in REGISTERS}
     live_key = f"{network_service.get('service_chain_id') or ''}/{network_service['service_id']}"
+    if network_service.get("id"):  # nobody can have named any other before
+        rows.serialize(connection, service_id)
     row = _existing(connection, service_id, live_key)
     if row is not None:
         return _write(connection, row, registers, message, "create repeated")
@@ -249,6 +251,7 @@ def _write(
     columns, wanted = _split(merged.values)
     written = {
         **columns,
+        "live_key": row["live_key"] or _free_live_key(connection, row),
         "wanted": wanted,
         "stamps": merged.stamps,
         "service_type": spec.service_type,
@@ -321,6 +324,10 @@ def _insert(
 
 def _lock(connection: sa.Connection, service_id: str) -> dict[str, Any] | None:
     """The service's row, locked; ``None``: there is none, and none comes before this transaction ends."""
+    row = rows.get(connection, _SERVICES, service_id, lock=True)
+    if row is not None:
+        return row
+    rows.serialize(connection, service_id)
     return rows.get(connection, _SERVICES, service_id, lock=True)
 
 
