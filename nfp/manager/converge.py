@@ -18,11 +18,13 @@ from twisted.logger import Logger
 from nfp.daemon import journal
 from nfp.manager.plan.decisions import Decision, Step, Wait, backoff, cleared
 from nfp.manager.store import history, leases, rows
-from nfp.manager.store.engine import Store
+from nfp.manager.store.engine import Store, Transaction
+from nfp.manager.store.group_commit import GroupCommit
 from nfp.manager.store.outcome import Intent, Outcome, Recording
 from nfp.model.errors import NfpError, Permanent
 from nfp.process.interfaces import RunAgain, Settled
 
+T = TypeVar("T")
 V = TypeVar("V")
 
 MAX_STEPS = 200
@@ -45,6 +47,10 @@ class IKind(Protocol[V]):
 
     def decide(self, view: V, now: float) -> Decision:
         """Ask the planner."""
+        ...
+
+    def reserve(self, connection: sa.Connection, object_id: str, step: object) -> None:
+        """Lock what *step* will change before the object's own row: devices before services, always."""
         ...
 
     async def perform(self, step: Step, view: V, fence: int) -> Recording | Intent:
@@ -73,6 +79,7 @@ class Converger(Generic[V]):
     :param owner: names this worker in leases.
     :param seconds: how long a lease lasts; each recording renews it.
     :param wake: runs another key.
+    :param group: shares the transactions that read, or that write the object's own row and no other.
     """
 
     _log = Logger()
@@ -86,6 +93,7 @@ class Converger(Generic[V]):
         seconds: float,
         wake: Callable[[str], None],
         rng: random.Random,
+        group: GroupCommit | None = None,
     ) -> None:
         self._kind = kind
         self._store = store
@@ -94,17 +102,18 @@ class Converger(Generic[V]):
         self._seconds = seconds
         self._wake = wake
         self._rng = rng
+        self._group = group
 
     async def run(self, key: str) -> Settled | RunAgain:
         """Converge the object that *key* names until it is settled or has to wait."""
         object_id = key.partition(":")[2]
-        glimpse = await self._store.read(self._kind.read, object_id)
+        glimpse = await self._glimpse(object_id)
         if glimpse is None:
             return Settled()
         idle = await self._idle(object_id, glimpse)
         if idle is not None:
             return idle
-        view = await self._store.write(self._begin, object_id)
+        view = await self._write_own(object_id, self._begin, object_id)
         if view is None:
             return RunAgain(self._seconds)
         try:
@@ -114,6 +123,17 @@ class Converger(Generic[V]):
         except LeaseLost:
             self._log.warn("lease of {key} lost", key=key)
             return RunAgain(self._seconds)
+
+    async def _glimpse(self, object_id: str) -> V | None:
+        if self._group is None:
+            return await self._store.read(self._kind.read, object_id)
+        return await self._group.read(self._kind.read, object_id)
+
+    async def _write_own(self, object_id: str, function: Transaction[T], *args: object) -> T:
+        """Write the object's own row only: in one transaction with others, no lock waits for another."""
+        if self._group is None:
+            return await self._store.write(function, *args)
+        return await self._group.write(object_id, function, *args)
 
     async def _idle(self, object_id: str, view: V) -> Settled | RunAgain | None:
         """Whether there is nothing to do, which needs no lease to be seen: most wakes are of that kind."""
@@ -126,10 +146,10 @@ class Converger(Generic[V]):
             return None
         settled = row["revision"] == row["converged_revision"]
         until = _until(decision)
-        if not (settled and row["wake_at"] == until) and not await self._store.write(
-            leases.settle, self._kind.table, object_id, row["revision"], _resting(decision)
+        if not (settled and row["wake_at"] == until) and not await self._write_own(
+            object_id, leases.settle, self._kind.table, object_id, row["revision"], _resting(decision)
         ):
-            return None
+            return RunAgain(0.0)
         return self._until(until)
 
     def _until(self, until: float | None) -> Settled | RunAgain:
@@ -142,7 +162,7 @@ class Converger(Generic[V]):
             after: V | None
             if isinstance(decision.action, Step):
                 if changed and _reports(decision.action):
-                    after = await self._record(object_id, fence, decision, None)
+                    after = await self._record(object_id, fence, view, decision, None)
                 else:
                     after = await self._step(object_id, fence, decision, decision.action, view)
             else:
@@ -193,28 +213,30 @@ class Converger(Generic[V]):
 
     async def _step(self, object_id: str, fence: int, decision: Decision, step: Step, view: V) -> V | None:
         """Do one step and record it; gives the view after it, ``None`` when the object is gone."""
-        done = await self._attempt(step, lambda: self._kind.perform(step, view, fence))
+        done = await self._attempt(step, view, lambda: self._kind.perform(step, view, fence))
         if not isinstance(done, Intent):
             assert done is not None, "a step that is no intent has an outcome"
-            return await self._record(object_id, fence, decision, done)
-        recorded = await self._record(object_id, fence, decision, self._good(step, done.record))
+            return await self._record(object_id, fence, view, decision, done)
+        recorded = await self._record(
+            object_id, fence, view, decision, self._good(step, done.record, ended=False)
+        )
         if recorded is None:
             return None
-        correction = await self._attempt(step, done.effect, done.undo)
+        correction = await self._attempt(step, recorded, done.effect, done.undo)
         if correction is None:
             return recorded
-        return await self._record(object_id, fence, decision, correction)
+        return await self._record(object_id, fence, recorded, decision, correction)
 
     async def _attempt(
-        self, step: Step, work: Callable[[], Awaitable[Any]], undo: Recording | None = None
+        self, step: Step, view: V, work: Callable[[], Awaitable[Any]], undo: Recording | None = None
     ) -> Any:
-        """Do *work*; what fails becomes a recording of the failure."""
+        """Do *work*, decided on *view*; what fails becomes a recording of the failure."""
         try:
             done = await work()
         except CancelledError:
             raise
         except Permanent as error:
-            return _failing(step, str(error), undo)
+            return self._failing(step, str(error), undo, self._kind.row(view)["revision"])
         except NfpError as error:
             return self._retrying(step, str(error), undo)
         except Exception as error:  # noqa: BLE001  (a driver's mistake must not stop the others)
@@ -222,11 +244,13 @@ class Converger(Generic[V]):
             return self._retrying(step, f"internal error: {type(error).__name__}", undo)
         return done if done is None or isinstance(done, Intent) else self._good(step, done)
 
-    def _good(self, step: Step, recording: Recording) -> Recording:
+    def _good(self, step: Step, recording: Recording, *, ended: bool = True) -> Recording:
+        """Record a step that went well; only one that has *ended* forgets its earlier failures."""
+
         def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
             outcome = recording(connection, row)
             history.add(connection, row["id"], step.name, outcome.note)
-            if step.name in row["attempts"]:
+            if ended and step.name in row["attempts"]:
                 outcome.values.setdefault("attempts", cleared(row["attempts"], step.name))
             return outcome
 
@@ -242,36 +266,53 @@ class Converger(Generic[V]):
 
         return record
 
+    def _failing(self, step: Step, reason: str, undo: Recording | None, seen: int) -> Recording:
+        def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+            undone = undo(connection, row).values if undo is not None else {}
+            history.add(connection, row["id"], f"{step.name} failed for good", reason)
+            if row["revision"] != seen:  # it failed for what is not wanted any more, perhaps: look again
+                return Outcome(undone)
+            attempts = backoff(row["attempts"], step.name, reason, self._clock.seconds(), self._rng)
+            return Outcome({**undone, "failure": reason, "attempts": attempts})
+
+        return record
+
     def _begin(self, connection: sa.Connection, object_id: str) -> V | None:
         if not leases.take(connection, self._kind.table, object_id, self._owner, self._seconds):
             return None
         return self._kind.read(connection, object_id)
 
     async def _record(
-        self, object_id: str, fence: int, decision: Decision, recording: Recording | None
+        self, object_id: str, fence: int, view: V, decision: Decision, recording: Recording | None
     ) -> V | None:
+        seen = self._kind.row(view)["revision"]
+        after: V | None
         try:
-            view, wake = await self._store.write(self._recorded, object_id, fence, decision, recording)
+            after, wake = await self._store.write(self._recorded, object_id, fence, seen, decision, recording)
         except sa.exc.IntegrityError as error:
             # Another object took what this one was about to (a sharing key): look again.
             self._log.info("{object_id} looks again: {reason}", object_id=object_id, reason=str(error.orig))
-            view, wake = await self._store.write(self._recorded, object_id, fence, decision, None)
+            after, wake = await self._store.write(self._recorded, object_id, fence, seen, decision, None)
         for key in wake:
             self._wake(key)
-        return view
+        return after
 
     def _recorded(
         self,
         connection: sa.Connection,
         object_id: str,
         fence: int,
+        seen: int,
         decision: Decision,
         recording: Recording | None,
     ) -> tuple[V | None, list[str]]:
+        if recording is not None:
+            self._kind.reserve(connection, object_id, decision.action)
         row = self._locked(connection, object_id, fence)
         if row is None:
             return None, []
-        values = self._kind.describe(row, decision)
+        # A status that was decided before a new fact came would be the success of an older request (I8).
+        values = self._kind.describe(row, decision) if row["revision"] == seen else {}
         wake: list[str] = []
         if recording is not None:
             outcome = recording(connection, row)
@@ -303,12 +344,3 @@ def _until(decision: Decision) -> float | None:
 def _reports(step: Step) -> bool:
     """Whether a step tells a status, which must be stored before it is told."""
     return hasattr(step, "status")
-
-
-def _failing(step: Step, reason: str, undo: Recording | None) -> Recording:
-    def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
-        undone = undo(connection, row).values if undo is not None else {}
-        history.add(connection, row["id"], f"{step.name} failed for good", reason)
-        return Outcome({**undone, "failure": reason, "attempts": cleared(row["attempts"], step.name)})
-
-    return record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -79,11 +79,15 @@ class DeviceKind:
         bindings.bump_services(connection, service_ids)
         return [f"service:{name}" for name in service_ids]
 
+    def reserve(self, connection: sa.Connection, object_id: str, step: object) -> None:
+        """A device is what others are locked after."""
+
     async def perform(self, step: Step, view: DeviceView, fence: int) -> Recording | Intent:
         """Do one step."""
         match step:
             case planner.CreateNsd():
-                return await self._create(view)
+                attempted = observations.recorded({"attempted": True})
+                return Intent(attempted, lambda: self._create(view), attempted)
             case planner.Inspect():
                 return await self._inspect(view)
             case planner.Plug(port_id):
@@ -92,7 +96,7 @@ class DeviceKind:
                 return await self._unplug(view, port_id)
             case planner.DeleteNsd():
                 await self._driver.delete_nsd(view.nsd)
-                return observations.recorded({"created": False, "interfaces": {}, "monitor": None})
+                return observations.recorded({"created": False, "attempted": False, "interfaces": {}})
             case planner.DropBinding(instance_id):
                 return _drop(instance_id)
             case planner.RemoveDevice():
@@ -129,7 +133,13 @@ class DeviceKind:
             }
             return observations.recorded(facts)
         if not view.row["observed"].get("gone_seen"):
-            return observations.recorded({"gone_seen": 1}, note="not found; looking again")
+            facts = {
+                "gone_seen": 1,
+                "backend": BackendStatus.UNKNOWN,
+                "backend_reason": "it was not found; looking again",
+                "inspected_at": now,
+            }
+            return observations.recorded(facts, note="not found; looking again")
         return observations.lost
 
     async def _plug(self, view: DeviceView, port_id: str) -> Recording:
@@ -139,8 +149,7 @@ class DeviceKind:
 
     async def _unplug(self, view: DeviceView, port_id: str) -> Recording:
         laid = view.row["observed"]["interfaces"][port_id]
-        port = Port(**{**laid["port"], "addresses": tuple(laid["port"]["addresses"])})
-        await self._driver.unplug_nsd_interface(view.nsd, port)
+        await self._driver.unplug_nsd_interface(view.nsd, snapshots.port_from(laid["port"]))
         return observations.plugged(port_id, None)
 
     async def _tell(self, step: Step, view: DeviceView, fence: int) -> Recording | Intent:
@@ -148,7 +157,7 @@ class DeviceKind:
         make = self._instructor
         match step:
             case planner.TellMonitor():
-                return self._intent(await make.monitor(view, order), Place("monitor"))
+                return self._intent(await make.monitor(view, order), Place("monitor"), view.snapshot.monitor)
             case planner.TellConfig(key):
                 return self._intent(
                     await make.configure(view, order, key), Place("config"), view.snapshot.config
@@ -171,14 +180,14 @@ class DeviceKind:
 
     def _intent(self, instruction: Instruction, place: Place, known: Told | None = None) -> Intent:
         """Record what is about to be told at *place*, over what is *known* to be there from before."""
-        told, kept = instruction.told, known or Told()
+        kept = known or Told()
+        told = planner.telling(instruction.told, kept)
 
         async def effect() -> Recording | None:
             changes = await self._instructor.send(instruction)
             return place.correct(told.order, **changes) if changes else None
 
-        put = place.put(replace(told, applied=kept.applied, applied_about=kept.applied_about))
-        return Intent(put, effect, place.correct(told.order, key=None, boot=None, deadline=0.0))
+        return Intent(place.put(told), effect, place.unsent(told.order))
 
 
 def _laid(interface: PluggedInterface, port: Port) -> Mapping[str, Any]:
@@ -190,7 +199,8 @@ def _drop(instance_id: str) -> Recording:
         service_ids = observations.service_of(connection, instance_id)
         bindings.drop_instance(connection, instance_id)
         bindings.bump_services(connection, service_ids)
-        return Outcome({}, [f"service:{name}" for name in service_ids])
+        attempts = {name: kept for name, kept in row["attempts"].items() if not name.endswith(instance_id)}
+        return Outcome({"attempts": attempts}, [f"service:{name}" for name in service_ids])
 
     return record
 

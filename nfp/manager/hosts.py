@@ -70,7 +70,7 @@ class Registration(Service):
 
 
 def started_at(connection: sa.Connection, host: str) -> float:
-    """When the manager of *host* was started, by its own clock; 0 if it never was."""
+    """When the manager of *host* was started, by the database's clock; 0 if it never was."""
     query = sa.select(_HOSTS.c.started_at).where(_HOSTS.c.host == host)
     return connection.execute(query).scalar() or 0.0
 

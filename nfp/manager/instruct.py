@@ -25,6 +25,9 @@ RESULT_TIMEOUT = 30.0
 
 Order = tuple[int, int]
 
+Learn = Callable[[str, str], Awaitable[None]]
+"""``(configurator, boot id)``: an answer brought a boot id that the agent has not reported yet."""
+
 
 @dataclass(frozen=True)
 class Instruction:
@@ -43,11 +46,13 @@ class Instructor:
     """Makes requests of a device's wanted state, and sends them.
 
     :param call: reaches an agent.
+    :param learn: told of a configurator's new life, before the request to it is recorded as taken.
     """
 
-    def __init__(self, driver: ILifeCycleDriver, call: CallAgent, clock: IReactorTime) -> None:
+    def __init__(self, driver: ILifeCycleDriver, call: CallAgent, learn: Learn, clock: IReactorTime) -> None:
         self._driver = driver
         self._call = call
+        self._learn = learn
         self._clock = clock
 
     async def send(self, instruction: Instruction) -> dict[str, Any]:
@@ -62,7 +67,10 @@ class Instructor:
             answer = await self._call(instruction.host, instruction.operation, instruction.args)
         except (Invalid, Permanent) as error:
             return {"refused": told.key, "refused_about": told.about, "refusal": str(error)}
-        return {"boot": answer["boot_id"]} if answer["boot_id"] != told.boot else {}
+        if answer["boot_id"] == told.boot:
+            return {}
+        await self._learn(str(instruction.args["configurator"]), answer["boot_id"])
+        return {"boot": answer["boot_id"]}
 
     async def monitor(self, view: DeviceView, order: Order) -> Instruction:
         """Have the device watched."""

@@ -219,7 +219,8 @@ class LifeCycleModule:
 
     async def _monitor_result(self, event: Event) -> object:
         item, data = _unpacked(event)
-        return await self._news(event, news.monitor_result, item["info"], data)
+        now = self._at_work.context.reactor.seconds()
+        return await self._news(event, news.monitor_result, item["info"], data, now, self._at_work.random)
 
     async def _health_status(self, event: Event) -> object:
         item, data = _unpacked(event)

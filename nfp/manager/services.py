@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,8 +76,15 @@ class ServiceKind:
         return changed
 
     def announce(self, connection: sa.Connection, row: dict[str, Any], changed: dict[str, Any]) -> list[str]:
-        """Nobody waits for a service."""
+        """Nobody waits for a service; its instances show what it is."""
+        if "status" in changed:
+            bindings.set_instance_status(connection, row["id"], changed["status"])
         return []
+
+    def reserve(self, connection: sa.Connection, object_id: str, step: object) -> None:
+        """What writes to a device locks it first, as the device's own news do."""
+        if isinstance(step, planner.HandOver | planner.Unbind | planner.Fail):
+            bindings.lock_devices(connection, object_id)
 
     async def perform(self, step: Step, view: ServiceView, fence: int) -> Recording:
         """Do one step."""
@@ -88,7 +96,7 @@ class ServiceKind:
             case planner.Unbind():
                 return _unbind
             case planner.Fail(reason):
-                return _fail(reason)
+                return _fail(reason, view.row["revision"])
             case planner.Report(status, description):
                 return await self._report(view, status, description)
             case planner.Remove():
@@ -99,7 +107,7 @@ class ServiceKind:
         spec, digest = view.spec, view.snapshot.spec_digest
         assert spec is not None and digest is not None, "a service without a spec has failed"
         sharing = await self._driver.get_nsd_sharing_info(spec)
-        device_ids = await self._store.read(bindings.candidates, spec, sharing)
+        device_ids, taken = await self._store.read(bindings.candidates, spec, sharing)
         chosen = None
         if device_ids:
             devices = [
@@ -110,7 +118,8 @@ class ServiceKind:
         placement = bindings.Placement(
             driver=self._driver.name,
             configurator=self._configurator,
-            sharing=sharing,
+            # A device beside the one that has the key cannot have it too.
+            sharing=replace(sharing, sharing_key=None) if taken and chosen is None else sharing,
             flavor=view.flavor,
             port_policy=_policies(view.row["wanted"]),
             device_id=chosen.id if chosen is not None else None,
@@ -118,6 +127,8 @@ class ServiceKind:
 
         def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
             device_id = bindings.bind(connection, spec, digest, placement)
+            if device_id is None:
+                return Outcome({}, note=f"device {placement.device_id} cannot be shared any more")
             return Outcome({}, [f"device:{device_id}"], note=f"device {device_id}")
 
         return record
@@ -166,8 +177,10 @@ def _unbind(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
     return Outcome({}, [f"device:{name}" for name in bindings.unbind(connection, row["id"])])
 
 
-def _fail(reason: str) -> Recording:
+def _fail(reason: str, seen: int) -> Recording:
     def record(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
+        if row["revision"] != seen:
+            return Outcome({}, note="something else is wanted by now")
         device_ids = bindings.unbind(connection, row["id"])
         return Outcome({"failure": reason}, [f"device:{name}" for name in device_ids], note=reason)
 

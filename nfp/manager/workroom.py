@@ -22,7 +22,7 @@ from nfp.manager.lifecycle import registry
 from nfp.manager.plan.device import Policy
 from nfp.manager.poller import Poller
 from nfp.manager.services import ServiceKind
-from nfp.manager.store import leases
+from nfp.manager.store import leases, news
 from nfp.manager.store.engine import Store, make_engine
 from nfp.manager.store.group_commit import GroupCommit
 from nfp.manager.store.purge import purge
@@ -83,7 +83,7 @@ class Workroom:
         )
 
     def _device_kind(self) -> DeviceKind:
-        instructor = Instructor(self._driver, self.call_agent, self._reactor)
+        instructor = Instructor(self._driver, self.call_agent, self._learn_boot, self._reactor)
         return DeviceKind(self._driver, instructor, self._settings.deployment, self._policy, self._reactor)
 
     def _converger(self, kind: Any) -> Converger[Any]:
@@ -95,6 +95,7 @@ class Workroom:
             self._settings.lease_seconds,
             self.context.wake,
             self.random,
+            self.group,
         )
 
     def _policy(self, now: float) -> Policy:
@@ -109,7 +110,9 @@ class Workroom:
         freed = await self.store.write(leases.clear, f"{self._settings.host}/{self.context.index}/")
         if freed:
             self._log.info("ended {count} leases of a dead worker", count=freed)
-        self._started_at = await self.store.read(hosts.started_at, self._settings.host)
+        started_at = await self.store.read(hosts.started_at, self._settings.host)
+        # By the database's clock; were ours behind it, no look would ever be fresh enough.
+        self._started_at = min(started_at, self._reactor.seconds())
 
     async def close(self) -> None:
         """Let everything go, the last used first."""
@@ -142,6 +145,10 @@ class Workroom:
         """
         timeout = self._settings.rpc_timeout + float(args.get("wait") or 0)
         return await self._client.call(AGENT_TOPIC, method, args, server=host, timeout=timeout)
+
+    async def _learn_boot(self, configurator: str, boot_id: str) -> None:
+        for key in await self.store.write(news.boot_seen, configurator, boot_id):
+            self.context.wake(key)
 
     async def _tell_node_drivers(self, status: Mapping[str, Any]) -> None:
         await self._client.fanout(NODE_DRIVER_TOPIC, "network_service_status_notification", status)

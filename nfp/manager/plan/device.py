@@ -4,21 +4,21 @@
 observed                                                  step
 ========================================================  =======================================
 held                                                      wait (held by operator)
+made, not seen from outside since *stale_before*          :class:`Inspect`
 a binding is going, its configuration is on the device    :class:`TellRemoval` / wait (result)
 a binding is going, nothing of it is on the device        :class:`DropBinding`
 the same, on a device that is wanted absent               (it goes with the device)
 wanted absent, its configuration told                     :class:`TellClear` / wait (result)
 wanted absent, monitor told                               :class:`TellMonitorRemoval`
 wanted absent, an interface is plugged                    :class:`Unplug`
-wanted absent, created                                    :class:`DeleteNsd`
+wanted absent, its making was ever begun                  :class:`DeleteNsd`
 wanted absent                                             :class:`RemoveDevice`
 failed                                                    settled (ERROR, reason)
 not created                                               :class:`CreateNsd`
-not seen from outside since *stale_before*                :class:`Inspect`
 building, or state unknown                                :class:`Inspect` / wait
 the outside says ERROR                                    wait (its reason)
+an interface is plugged and not wanted (so)               :class:`Unplug`
 an interface is wanted and not plugged                    :class:`Plug`
-an interface is plugged and not wanted                    :class:`Unplug`
 no agent reaches its configurator                         wait (no agent)
 monitor not told, or told another boot                    :class:`TellMonitor`
 never answered                                            wait (device has not answered yet)
@@ -31,13 +31,14 @@ all equal                                                 settled; look again af
 ========================================================  =======================================
 
 *Told* means: recorded as handed to the configurator, before it is (I1), with the boot id of that
-configurator, the key of what was told, and the digest that is expected back.
+configurator, the key of what was told, and the digest that is expected back.  Removals on a device that
+goes itself are a courtesy, given up after some tries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nfp.manager.plan.decisions import Attempts, Decision, Settled, Step, Wait, guarded
@@ -46,6 +47,8 @@ from nfp.model.states import BackendStatus, DeviceStatus, Health
 NO_AGENT_LOOK = 5.0
 BUILDING_LOOK = 1.0
 ANSWER_LOOK = 30.0
+COURTESY = 5
+"""Failed tries after which a device that goes away is not asked any more to clear itself."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ class Told:
     :ivar about: for a service, the digest of the spec in it.
     :ivar expects: the digest that the device should give back (I8).
     :ivar order: ``[fence, revision]`` of the request (I5).
+    :ivar since: the first order from which on nothing else was told; a result from before it is of another.
+    :ivar pending: whether its result is still to come.
     :ivar boot: boot id of the configurator that took it.
     :ivar deadline: epoch seconds by which the result should be there.
     :ivar applied: the key whose digest was read back, with its spec; ``None`` while nothing was.
@@ -152,6 +157,8 @@ class Told:
     about: str | None = None
     expects: str | None = None
     order: tuple[int, ...] = ()
+    since: tuple[int, ...] = ()
+    pending: bool = False
     boot: str | None = None
     deadline: float = 0.0
     applied: str | None = None
@@ -190,6 +197,8 @@ class DeviceSnapshot:
     :ivar config_key: digest of the interfaces and routes wanted.
     :ivar health: the last verdict of the monitor, ``None`` before the first.
     :ivar uncertain_below: what was told under a lower fence, and has no result, may never have been sent.
+    :ivar attempted: whether making the device was ever begun, so that something of it may be there.
+    :ivar outdated: port ids that are plugged as they were before a change.
     :ivar clearing: the request to take addresses and routes off, if one is under way.
     """
 
@@ -214,6 +223,8 @@ class DeviceSnapshot:
     health_reason: str
     bindings: tuple[Bound, ...]
     uncertain_below: int = 0
+    attempted: bool = False
+    outdated: tuple[str, ...] = ()
     clearing: Told | None = None
 
 
@@ -274,6 +285,24 @@ def held(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | Non
     return _waiting(snapshot, f"held: {snapshot.held}", now + 3600)
 
 
+def looked(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    """Before all else, for nothing can be told to a device that is gone; its status stays meanwhile."""
+    if not snapshot.created:
+        return None
+    unsure = snapshot.wanted_absent and snapshot.backend == BackendStatus.UNKNOWN
+    if snapshot.inspected_at >= policy.stale_before and not (
+        unsure and snapshot.inspected_at + ANSWER_LOOK <= now
+    ):
+        return None
+    otherwise = plan(replace(snapshot, inspected_at=float("inf")), now, policy)
+    return Decision(Inspect(), otherwise.status, otherwise.description)
+
+
+def _given_up(snapshot: DeviceSnapshot, step: Step) -> bool:
+    failed = snapshot.attempts.get(step.name)
+    return snapshot.wanted_absent and failed is not None and failed["count"] >= COURTESY
+
+
 def _lost(snapshot: DeviceSnapshot) -> bool:
     """Whether there is no device left to be asked: what is to be removed with it needs no word of it."""
     if not snapshot.created or snapshot.backend == BackendStatus.GONE:
@@ -285,7 +314,8 @@ def unbinding(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision 
     for bound in snapshot.bindings:
         if not bound.unbinding:
             continue
-        if _lost(snapshot) or bound.removed or bound.told.key is None:
+        removal = TellRemoval(bound.instance_id)
+        if _lost(snapshot) or bound.removed or bound.told.key is None or _given_up(snapshot, removal):
             if snapshot.wanted_absent:
                 continue
             return _doing(snapshot, DropBinding(bound.instance_id), "removing the service")
@@ -293,7 +323,7 @@ def unbinding(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision 
             return _no_agent(snapshot, now)
         told = bound.removing
         if told is None or _lapsed(snapshot, told, now):
-            return _doing(snapshot, TellRemoval(bound.instance_id), "removing the service")
+            return _doing(snapshot, removal, "removing the service")
         return _waiting(snapshot, "device is removing the service", told.deadline)
     return None
 
@@ -303,19 +333,20 @@ def absent(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | N
         return None
     gone = snapshot.backend == BackendStatus.GONE
     if snapshot.created and not gone:
-        if snapshot.config.key is not None and not _lost(snapshot):
+        clear = TellClear()
+        if snapshot.config.key is not None and not _lost(snapshot) and not _given_up(snapshot, clear):
             if snapshot.boot is None:
                 return _no_agent(snapshot, now)
             if snapshot.clearing is None or _lapsed(snapshot, snapshot.clearing, now):
-                return _doing(snapshot, TellClear(), "clearing the device")
+                return _doing(snapshot, clear, "clearing the device")
             return _waiting(snapshot, "clearing the device", snapshot.clearing.deadline)
-        if snapshot.monitor.key is not None:
-            if snapshot.boot is None:
-                return _no_agent(snapshot, now)
-            return _doing(snapshot, TellMonitorRemoval(), "ending the monitor")
-        if snapshot.plugged:
-            return _doing(snapshot, Unplug(snapshot.plugged[-1]), "unplugging interfaces")
-    if snapshot.created:
+    if snapshot.monitor.key is not None:
+        if snapshot.boot is None:
+            return _no_agent(snapshot, now)
+        return _doing(snapshot, TellMonitorRemoval(), "ending the monitor")
+    if snapshot.created and not gone and snapshot.plugged:
+        return _doing(snapshot, Unplug(snapshot.plugged[-1]), "unplugging interfaces")
+    if snapshot.created or snapshot.attempted:
         return _doing(snapshot, DeleteNsd(), "removing the device")
     return _doing(snapshot, RemoveDevice(), "removed")
 
@@ -329,8 +360,6 @@ def failed(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | N
 def outside(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
     if not snapshot.created:
         return _doing(snapshot, CreateNsd(), "creating the device")
-    if snapshot.inspected_at < policy.stale_before:
-        return Decision(Inspect(), _pending(snapshot), "looking at the device")
     match snapshot.backend:
         case BackendStatus.ACTIVE:
             return None
@@ -346,12 +375,13 @@ def outside(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | 
 
 
 def interfaces(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision | None:
+    """What goes first makes room: the same outside port may come back under another id of ours."""
+    for port_id in snapshot.plugged:
+        if port_id not in snapshot.wanted_ports or port_id in snapshot.outdated:
+            return _doing(snapshot, Unplug(port_id), "unplugging interfaces")
     for port_id in snapshot.wanted_ports:
         if port_id not in snapshot.plugged:
             return _doing(snapshot, Plug(port_id), "plugging interfaces")
-    for port_id in snapshot.plugged:
-        if port_id not in snapshot.wanted_ports:
-            return _doing(snapshot, Unplug(port_id), "unplugging interfaces")
     return None
 
 
@@ -359,7 +389,7 @@ def monitored(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision 
     if snapshot.boot is None:
         return _no_agent(snapshot, now)
     monitor = snapshot.monitor
-    unsure = monitor.applied is None and _uncertain(snapshot, monitor)
+    unsure = monitor.pending and _uncertain(snapshot, monitor)
     if monitor.key is None or monitor.boot != snapshot.boot or unsure:
         return _doing(snapshot, TellMonitor(), "starting the monitor")
     if not snapshot.answering and snapshot.health is None:
@@ -379,7 +409,7 @@ def _lapsed(snapshot: DeviceSnapshot, told: Told, now: float) -> bool:
 
 def _in_place(snapshot: DeviceSnapshot, told: Told, key: str) -> bool:
     """Whether *key* was read back from the device after this life of the configurator was told of it."""
-    return told.applied == key and told.key == key and told.boot == snapshot.boot
+    return told.applied == key and told.key == key and not told.pending and told.boot == snapshot.boot
 
 
 def _due(snapshot: DeviceSnapshot, told: Told, key: str, now: float) -> bool:
@@ -418,6 +448,7 @@ def in_place(snapshot: DeviceSnapshot, now: float, policy: Policy) -> Decision |
 
 RULES: tuple[Rule, ...] = (
     held,
+    looked,
     unbinding,
     absent,
     failed,
@@ -429,6 +460,26 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+def telling(told: Told, known: Told) -> Told:
+    """What is recorded when *told* is about to be told over what is *known* (I8).
+
+    A digest that was read back before something else was told says nothing about the device any more.
+    """
+    again = known.key == told.key
+    overwritten = (known.applied == told.key and not again) or (
+        known.applied_about == told.about and known.about != told.about
+    )
+    return replace(
+        told,
+        pending=True,
+        since=known.since if again and known.boot == told.boot else told.order,
+        applied=None if overwritten else known.applied,
+        applied_about=None if overwritten else known.applied_about,
+    )
+
+
 def told_of(value: Mapping[str, Any] | None) -> Told:
     """Read a :class:`Told` from the store's JSON."""
-    return Told(**{**value, "order": tuple(value["order"])}) if value else Told()
+    if not value:
+        return Told()
+    return Told(**{**value, "order": tuple(value["order"]), "since": tuple(value.get("since") or ())})

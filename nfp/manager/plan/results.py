@@ -3,7 +3,7 @@
 ==================================================================  ================================
 result                                                              meaning
 ==================================================================  ================================
-applied, the digest expected, of the newest order or an older one   applied: the key is in place
+applied, the digest expected, since nothing else was told           applied: the key is in place
 of an older order, otherwise                                        history
 applied or reverted, another digest                                 refused for good: it did not take
 refused, transient                                                  try again, with backoff
@@ -42,12 +42,19 @@ def weigh(told: Told, data: Mapping[str, Any]) -> Verdict:
     outcome, digest, reason = data.get("outcome"), data.get("digest"), str(data.get("reason") or "")
     if told.key is None:
         return Verdict(told, history=True)
-    if outcome == Outcome.APPLIED and digest == told.expects:
+    order = tuple(data.get("order") or ())
+    if outcome == Outcome.APPLIED and digest == told.expects and order >= told.since:
         done = replace(
-            told, applied=told.key, applied_about=told.about, refused=None, refused_about=None, refusal=""
+            told,
+            pending=False,
+            applied=told.key,
+            applied_about=told.about,
+            refused=None,
+            refused_about=None,
+            refusal="",
         )
         return Verdict(done)
-    if tuple(data.get("order") or ()) != told.order:
+    if order != told.order:
         return Verdict(told, history=True)
     if data.get("transient"):
         return Verdict(replace(told, deadline=0.0), retry=reason or "the device did not take it")
@@ -57,6 +64,10 @@ def weigh(told: Told, data: Mapping[str, Any]) -> Verdict:
         reason = f"the device went back to its previous configuration. {reason}".strip()
     return Verdict(
         replace(
-            told, refused=told.key, refused_about=told.about, refusal=reason or "refused without a reason"
+            told,
+            pending=False,
+            refused=told.key,
+            refused_about=told.about,
+            refusal=reason or "refused without a reason",
         )
     )

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nfp.manager.plan.decisions import Action, Attempts, Decision, Settled, Step, Wait, guarded
-from nfp.model.states import DeviceStatus, ServiceStatus
+from nfp.model.states import ServiceStatus
 
 LOOK = 30.0
 """Seconds after which a wait for another object's event looks for itself."""
@@ -82,6 +82,7 @@ class Binding:
 
     :ivar handed: digest of the spec that the device was handed.
     :ivar applied: digest of the spec whose configuration was read back from the device (I8).
+    :ivar device_down: why the device does not answer, if it does not.
     :ivar refused: digest of the spec that the device refused for good, with *refusal*.
     """
 
@@ -91,7 +92,7 @@ class Binding:
     applied: str | None
     refused: str | None
     refusal: str
-    device_status: str
+    device_down: str | None
     device_description: str
     device_failure: str | None
     device_absent: bool
@@ -235,8 +236,8 @@ def configuring(snapshot: ServiceSnapshot, now: float) -> Decision | None:
 
 def configured(snapshot: ServiceSnapshot, now: float) -> Decision | None:
     bound = snapshot.binding
-    if bound is not None and bound.device_status == DeviceStatus.DOWN:
-        return _told(snapshot, ServiceStatus.DOWN, bound.device_description, Settled())
+    if bound is not None and bound.device_down is not None:
+        return _told(snapshot, ServiceStatus.DOWN, bound.device_down, Settled())
     return _told(snapshot, ServiceStatus.ACTIVE, snapshot.notice, Settled())
 
 

@@ -36,7 +36,7 @@ _PORTS: Any = PortInfo.__table__
 class Placement:
     """Where a service may go.
 
-    :ivar device_id: the device that the driver chose to share, if any.
+    :ivar device_id: the device that the driver chose to share, if any; ``None``: a new one.
     :ivar configurator: name of the service tenant's configurator.
     :ivar port_policy: per classification ``neutron_port`` or ``gbp_policy_target``.
     """
@@ -49,27 +49,26 @@ class Placement:
     device_id: str | None = None
 
 
-def candidates(connection: sa.Connection, spec: NetworkServiceSpec, sharing: SharingInfo) -> list[str]:
-    """Ids of live devices that *spec* may share and that have room, oldest first."""
-    if not sharing.shareable or sharing.sharing_key is None:
-        return []
-    query = (
-        sa.select(_DEVICES.c.id)
-        .where(
-            _DEVICES.c.sharing_key == sharing.sharing_key,
-            _DEVICES.c.service_vendor == spec.service_vendor,
-            ~_DEVICES.c.wanted_absent,
-        )
-        .order_by(_DEVICES.c.created_at)
+def candidates(
+    connection: sa.Connection, spec: NetworkServiceSpec, sharing: SharingInfo
+) -> tuple[list[str], bool]:
+    """Ids of live devices that *spec* may share and that have room; and whether the sharing key is taken."""
+    if sharing.sharing_key is None:
+        return [], False
+    query = sa.select(_DEVICES.c.id, _DEVICES.c.service_vendor).where(
+        _DEVICES.c.sharing_key == sharing.sharing_key, ~_DEVICES.c.wanted_absent
     )
-    found = connection.execute(query).scalars()
-    return [device_id for device_id in found if _services_on(connection, device_id) < sharing.services]
+    found = rows.every(connection, query)
+    fit = [row["id"] for row in found if row["service_vendor"] == spec.service_vendor and sharing.shareable]
+    return [name for name in fit if _services_on(connection, name) < sharing.services], bool(found)
 
 
-def bind(connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, placement: Placement) -> str:
+def bind(
+    connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, placement: Placement
+) -> str | None:
     """Bind a service to the device chosen, or to a new one, and hand its configuration over.
 
-    :return: the device's id.
+    :return: the device's id; ``None``: the one chosen is going away, or full, by now: choose again.
     :raises sqlalchemy.exc.IntegrityError: another service made the device of the same sharing key
         meanwhile; choose again.
     """
@@ -78,8 +77,9 @@ def bind(connection: sa.Connection, spec: NetworkServiceSpec, spec_digest: str, 
         device = rows.get(connection, _DEVICES, device_id, lock=True)
         full = _services_on(connection, device_id) >= placement.sharing.services
         if device is None or device["wanted_absent"] or full:
-            device_id = None
-    if device_id is None:
+            return None
+        _begin_afresh(connection, device)
+    else:
         device_id = _insert_device(connection, spec, placement)
     instance_id = str(uuid.uuid4())
     port_ids = _insert_ports(connection, spec, placement.port_policy, device_id)
@@ -107,6 +107,9 @@ def hand_over(
         _INSTANCES.c.network_service_id == spec.id, ~_INSTANCES.c.unbinding
     )
     for instance in rows.every(connection, query):
+        device = rows.get(connection, _DEVICES, instance["nsd_id"], lock=True)
+        assert device is not None, "an instance has a device"
+        _begin_afresh(connection, device)
         connection.execute(
             sa.update(_INSTANCES)
             .where(_INSTANCES.c.id == instance["id"])
@@ -167,6 +170,20 @@ def remove_device(connection: sa.Connection, device_id: str) -> list[str]:
     return service_ids
 
 
+def lock_devices(connection: sa.Connection, service_id: str) -> None:
+    """Lock the devices of a service before the service itself, as those do that bring their news."""
+    mine = sa.select(_INSTANCES.c.nsd_id).where(_INSTANCES.c.network_service_id == service_id)
+    query = sa.select(_DEVICES.c.id).where(_DEVICES.c.id.in_(mine)).order_by(_DEVICES.c.id)
+    connection.execute(query.with_for_update()).all()
+
+
+def set_instance_status(connection: sa.Connection, service_id: str, status: str) -> None:
+    """An instance is what its service is."""
+    connection.execute(
+        sa.update(_INSTANCES).where(_INSTANCES.c.network_service_id == service_id).values(status=status)
+    )
+
+
 def bump_device(connection: sa.Connection, device_id: str) -> None:
     """A new fact about a device (I3), due to the request that is being worked on."""
     values: dict[str, Any] = {"revision": _DEVICES.c.revision + 1}
@@ -189,6 +206,14 @@ def services_of(connection: sa.Connection, device_id: str) -> list[str]:
     """Ids of the services bound to a device."""
     query = sa.select(_INSTANCES.c.network_service_id).where(_INSTANCES.c.nsd_id == device_id)
     return list(connection.execute(query).scalars())
+
+
+def _begin_afresh(connection: sa.Connection, device: Mapping[str, Any]) -> None:
+    """Something else is wanted of a device: what it failed at or refused before may work now."""
+    observed, config = device["observed"], device["observed"].get("config") or {}
+    if config.get("refused") is not None:
+        observed = {**observed, "config": {**config, "refused": None, "refusal": "", "deadline": 0.0}}
+    rows.put(connection, _DEVICES, device["id"], {"observed": observed, "failure": None, "attempts": {}})
 
 
 def _services_on(connection: sa.Connection, device_id: str) -> int:
@@ -231,7 +256,7 @@ def _insert_device(connection: sa.Connection, spec: NetworkServiceSpec, placemen
 def _insert_ports(
     connection: sa.Connection, spec: NetworkServiceSpec, port_policy: Mapping[str, str], device_id: str
 ) -> list[str]:
-    """PortInfo rows of the service's ports; a port that the device has already is shared."""
+    """PortInfo rows of the service's ports; a port that the device has already is shared, as it is now."""
     query = (
         sa.select(_PORTS.c.backend_id, _PORTS.c.id)
         .join(_INSTANCE_PORTS, _INSTANCE_PORTS.c.port_id == _PORTS.c.id)
@@ -242,21 +267,19 @@ def _insert_ports(
     port_ids = []
     for port in spec.ports:
         port_id = known.get(port.backend_id)
-        if port_id is None:
+        values = {
+            "port_policy": port_policy.get(port.classification, "neutron_port"),
+            "port_classification": port.classification,
+            "network_id": port.network_id,
+            "mac_address": port.mac_address,
+            "addresses": list(port.addresses),
+        }
+        if port_id is not None:
+            rows.put(connection, _PORTS, port_id, values)
+        else:
             port_id = str(uuid.uuid4())
-            connection.execute(
-                sa.insert(_PORTS).values(
-                    id=port_id,
-                    port_policy=port_policy.get(port.classification, "neutron_port"),
-                    port_classification=port.classification,
-                    port_type="active",
-                    owner="given",
-                    backend_id=port.backend_id,
-                    network_id=port.network_id,
-                    mac_address=port.mac_address,
-                    addresses=list(port.addresses),
-                )
-            )
+            given = {"id": port_id, "backend_id": port.backend_id, "port_type": "active", "owner": "given"}
+            connection.execute(sa.insert(_PORTS).values(**given, **values))
         port_ids.append(port_id)
     return port_ids
 

@@ -6,7 +6,7 @@ Each gives the keys to be run because of it.  News of a device that is not known
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from nfp.manager.store import bindings, history, rows
 from nfp.manager.store.base import clock
 from nfp.manager.store.tables import AgentRecord, NetworkServiceDevice, NetworkServiceInstance
 from nfp.model.requests import DELETE_NSD_CONFIG, DELETE_SERVICE_CONFIG
-from nfp.model.states import Outcome
+from nfp.model.states import Health, Outcome
 
 _INSTANCES: Any = NetworkServiceInstance.__table__
 _DEVICES: Any = NetworkServiceDevice.__table__
@@ -75,9 +75,7 @@ def _device_result(
     bindings.bump_device(connection, device["id"])
     if verdict.told.refused is None:
         return [f"device:{device['id']}"]
-    service_ids = bindings.services_of(connection, device["id"])
-    bindings.bump_services(connection, service_ids)
-    return [f"device:{device['id']}", *(f"service:{name}" for name in service_ids)]
+    return [f"device:{device['id']}", *_tell_services(connection, device["id"])]
 
 
 def _clearing_result(
@@ -123,7 +121,9 @@ def _removal_result(
     return [f"device:{device['id']}"]
 
 
-def monitor_result(connection: sa.Connection, info: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+def monitor_result(
+    connection: sa.Connection, info: Mapping[str, Any], data: Mapping[str, Any], now: float, rng: Any
+) -> list[str]:
     """Store that a monitor was set up, or why not."""
     device = _lock(connection, info["context"]["nsd_id"])
     if device is None:
@@ -135,8 +135,10 @@ def monitor_result(connection: sa.Connection, info: Mapping[str, Any], data: Map
     verdict = weigh(told, data)
     if verdict.history:
         return []
-    monitor = None if verdict.retry or verdict.told.refused else asdict(verdict.told)
-    _set(connection, device["id"], {"observed": {**observed, "monitor": monitor}})
+    again = verdict.retry or (verdict.told.refusal if verdict.told.refused else None)
+    monitor = replace(told, boot=None) if again else verdict.told
+    _set(connection, device["id"], {"observed": {**observed, "monitor": asdict(monitor)}})
+    _retry(connection, device, "TellMonitor", again, now, rng)
     history.add(connection, device["id"], "monitor", _words(data))
     bindings.bump_device(connection, device["id"])
     return [f"device:{device['id']}"]
@@ -152,21 +154,21 @@ def health_status(
     if device["observed_boot"] == boot_id and sequence <= device["observed_sequence"]:
         return []
     health = {name: data.get(name) for name in ("status", "since", "level", "reason")}
-    known = device["observed"].get("health") or {}
-    _set(
-        connection,
-        device["id"],
-        {
-            "observed": {**device["observed"], "health": health},
-            "observed_boot": boot_id,
-            "observed_sequence": sequence,
-        },
-    )
-    if known.get("status") == health["status"]:
+    known = (device["observed"].get("health") or {}).get("status")
+    observed = {**device["observed"], "health": health}
+    changed = known != health["status"]
+    if changed and health["status"] == Health.DOWN:
+        observed["inspected_at"] = 0.0  # look from outside whether it is there at all
+    values = {"observed": observed, "observed_boot": boot_id, "observed_sequence": sequence}
+    _set(connection, device["id"], values)
+    if not changed:
         return []
-    history.add(connection, device["id"], f"health {health['status']}", str(health["reason"] or ""))
+    history.add(connection, device["id"], f"health {health['status']}"[:64], str(health["reason"] or ""))
     bindings.bump_device(connection, device["id"])
-    return [f"device:{device['id']}"]
+    keys = [f"device:{device['id']}"]
+    if Health.DOWN in (known, health["status"]):
+        keys += _tell_services(connection, device["id"])
+    return keys
 
 
 def agent_report(
@@ -185,11 +187,43 @@ def agent_report(
         connection.execute(sa.update(_AGENTS).where(_AGENTS.c.host == host).values(**values))
         before = {item["name"]: _face(item) for item in row["configurators"]}
     changed = [item["name"] for item in configurators if before.get(item["name"]) != _face(item)]
-    if not changed:
+    return _bump_devices_of(connection, changed)
+
+
+def boot_seen(connection: sa.Connection, configurator: str, boot_id: str) -> list[str]:
+    """Store a configurator's new boot id that an answer brought before its agent's next report does.
+
+    :return: its devices: all of them have to be told again.
+    """
+    changed = False
+    for agent in rows.every(connection, sa.select(_AGENTS).order_by(_AGENTS.c.host).with_for_update()):
+        known = agent["configurators"]
+        if any(item["name"] == configurator and item.get("boot_id") != boot_id for item in known):
+            new = [{**item, "boot_id": boot_id} if item["name"] == configurator else item for item in known]
+            connection.execute(
+                sa.update(_AGENTS).where(_AGENTS.c.host == agent["host"]).values(configurators=new)
+            )
+            changed = True
+    return _bump_devices_of(connection, [configurator]) if changed else []
+
+
+def _bump_devices_of(connection: sa.Connection, configurators: Sequence[str]) -> list[str]:
+    """A new fact about every device of these configurators; locked in one order, whoever brings it."""
+    if not configurators:
         return []
-    named = _DEVICES.c.configurator.in_(changed)
-    connection.execute(sa.update(_DEVICES).where(named).values(revision=_DEVICES.c.revision + 1))
-    return [f"device:{name}" for name in connection.execute(sa.select(_DEVICES.c.id).where(named)).scalars()]
+    query = sa.select(_DEVICES.c.id).where(_DEVICES.c.configurator.in_(configurators))
+    found = connection.execute(query.order_by(_DEVICES.c.id).with_for_update()).scalars()
+    device_ids = list(found)
+    connection.execute(
+        sa.update(_DEVICES).where(_DEVICES.c.id.in_(device_ids)).values(revision=_DEVICES.c.revision + 1)
+    )
+    return [f"device:{device_id}" for device_id in device_ids]
+
+
+def _tell_services(connection: sa.Connection, device_id: str) -> list[str]:
+    service_ids = bindings.services_of(connection, device_id)
+    bindings.bump_services(connection, service_ids)
+    return [f"service:{name}" for name in service_ids]
 
 
 def _face(item: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -15,13 +15,10 @@ import sqlalchemy as sa
 from nfp.manager.plan.device import Told, told_of
 from nfp.manager.store import bindings, rows
 from nfp.manager.store.outcome import Outcome, Recording
-from nfp.manager.store.tables import AgentRecord, NetworkServiceInstance, PortInfo
+from nfp.manager.store.tables import NetworkServiceInstance, PortInfo
 
 _INSTANCES: Any = NetworkServiceInstance.__table__
 _PORTS: Any = PortInfo.__table__
-_AGENTS: Any = AgentRecord.__table__
-
-_EVERY_AGENT = sa.select(_AGENTS).with_for_update()
 
 
 def recorded(facts: Mapping[str, Any], columns: Mapping[str, Any] | None = None, note: str = "") -> Recording:
@@ -39,11 +36,17 @@ def recorded(facts: Mapping[str, Any], columns: Mapping[str, Any] | None = None,
 
 
 def lost(connection: sa.Connection, row: dict[str, Any]) -> Outcome:
-    """Record that the device is gone: it has to be made and told again."""
-    kept = {name: value for name, value in row["observed"].items() if name == "flavor"}
+    """Record that the device is gone: it has to be made and told again, and its services hear of it (I3)."""
+    kept = {name: value for name, value in row["observed"].items() if name in ("flavor", "attempted")}
+    monitor = told_of(row["observed"].get("monitor"))
+    if monitor.key is not None:
+        kept["monitor"] = asdict(replace(monitor, boot=None))
     for instance in rows.where(connection, _INSTANCES, "nsd_id", row["id"]):
-        connection.execute(sa.update(_INSTANCES).where(_INSTANCES.c.id == instance["id"]).values(observed={}))
-    return Outcome({"observed": kept, "backend_id": None}, note="the device is gone")
+        rows.put(connection, _INSTANCES, instance["id"], {"observed": {}})
+    service_ids = bindings.services_of(connection, row["id"])
+    bindings.bump_services(connection, service_ids)
+    wake = [f"service:{name}" for name in service_ids]
+    return Outcome({"observed": kept, "backend_id": None}, wake, note="the device is gone")
 
 
 def plugged(port_id: str, laid: Mapping[str, Any] | None) -> Recording:
@@ -76,10 +79,20 @@ class Place:
         return lambda connection, row: self._change(connection, row, lambda known: what)
 
     def correct(self, order: tuple[int, ...], **changes: Any) -> Recording:
-        """Change what was told with that *order*; anything newer, or a result that came, stays."""
+        """Change what was told with that *order*; anything newer stays."""
 
         def change(known: Told) -> Told:
             return replace(known, **changes) if known.order == order else known
+
+        return lambda connection, row: self._change(connection, row, change)
+
+    def unsent(self, order: tuple[int, ...]) -> Recording:
+        """Nobody knows whether what has that *order* arrived: tell it again, unless its result came."""
+
+        def change(known: Told) -> Told:
+            return (
+                replace(known, boot=None, deadline=0.0) if known.order == order and known.pending else known
+            )
 
         return lambda connection, row: self._change(connection, row, change)
 
@@ -88,13 +101,11 @@ class Place:
     ) -> Outcome:
         if self.instance_id is None:
             what = change(told_of(row["observed"].get(self.name)))
-            _know_boot(connection, row["configurator"], what.boot)
             return Outcome({"observed": {**row["observed"], self.name: asdict(what)}}, note=_note(what))
         instance = rows.get(connection, _INSTANCES, self.instance_id, lock=True)
         if instance is None:
             return Outcome({})
         what = change(told_of(instance["observed"].get(self.name)))
-        _know_boot(connection, row["configurator"], what.boot)
         observed = {**instance["observed"], self.name: asdict(what)}
         rows.put(connection, _INSTANCES, self.instance_id, {"observed": observed})
         wake = []
@@ -114,16 +125,3 @@ def _note(what: Told) -> str:
     if what.refused is not None and what.refused == what.key:
         return f"refused: {what.refusal}"
     return f"order {list(what.order)}"
-
-
-def _know_boot(connection: sa.Connection, configurator: str, boot: str | None) -> None:
-    """An answer may bring a configurator's new boot id before its agent's next report does."""
-    if boot is None:
-        return
-    for agent in rows.every(connection, _EVERY_AGENT):
-        known = agent["configurators"]
-        if any(item["name"] == configurator and item.get("boot_id") != boot for item in known):
-            changed = [{**item, "boot_id": boot} if item["name"] == configurator else item for item in known]
-            connection.execute(
-                sa.update(_AGENTS).where(_AGENTS.c.host == agent["host"]).values(configurators=changed)
-            )

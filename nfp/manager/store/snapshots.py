@@ -26,6 +26,7 @@ from nfp.model.devices import NetworkServiceSpec, Nsd, PluggedInterface, Port, R
 from nfp.model.digest import digest
 from nfp.model.errors import Invalid
 from nfp.model.services import flavor_of, spec_of
+from nfp.model.states import Health
 
 _SERVICES: Any = NetworkService.__table__
 _INSTANCES: Any = NetworkServiceInstance.__table__
@@ -41,7 +42,6 @@ _BINDING = (
         _INSTANCES.c.unbinding,
         _INSTANCES.c.wanted,
         _INSTANCES.c.observed,
-        _DEVICES.c.status.label("device_status"),
         _DEVICES.c.status_description.label("device_description"),
         _DEVICES.c.failure.label("device_failure"),
         _DEVICES.c.wanted_absent.label("device_absent"),
@@ -55,9 +55,10 @@ _HOLDING = (
     .join(_INSTANCE_PORTS, _INSTANCE_PORTS.c.instance_id == _INSTANCES.c.id)
     .join(_PORTS, _PORTS.c.id == _INSTANCE_PORTS.c.port_id)
     .join(_DEVICES, _DEVICES.c.id == _INSTANCES.c.nsd_id)
+    .join(_SERVICES, _SERVICES.c.id == _INSTANCES.c.network_service_id)
     .where(
         _PORTS.c.backend_id.in_(sa.bindparam("ports", expanding=True)),
-        _DEVICES.c.wanted_absent,
+        sa.or_(_DEVICES.c.wanted_absent, _SERVICES.c.wanted_absent),
         _INSTANCES.c.network_service_id != sa.bindparam("service_id"),
     )
     .limit(1)
@@ -147,18 +148,24 @@ def _binding(connection: sa.Connection, service_id: str) -> Binding | None:
         nsd_id=row["nsd_id"],
         unbinding=row["unbinding"],
         handed=row["wanted"].get("spec_digest"),
-        applied=told.applied_about if told.applied == told.key else None,
+        applied=told.applied_about if told.applied_about == told.about else None,
         refused=told.refused_about,
         refusal=told.refusal,
-        device_status=row["device_status"] or "",
+        device_down=_down(row["device_observed"].get("health") or {}),
         device_description=row["device_description"] or "",
         device_failure=device_failure,
         device_absent=row["device_absent"],
     )
 
 
+def _down(health: Mapping[str, Any]) -> str | None:
+    if health.get("status") != Health.DOWN:
+        return None
+    return f"device does not answer: {health.get('reason') or 'no reason given'}"
+
+
 def _held_by(connection: sa.Connection, spec: NetworkServiceSpec) -> str | None:
-    """A service on a device that is going away and still has one of these ports."""
+    """A service that is going away, or whose device is, and that still has one of these ports."""
     wanted = [port.backend_id for port in spec.ports if port.backend_id]
     found: str | None = connection.execute(_HOLDING, {"ports": wanted, "service_id": spec.id}).scalar()
     return found
@@ -218,6 +225,10 @@ def device(connection: sa.Connection, device_id: str, deployment: str) -> Device
         health_reason=health.get("reason") or "",
         bindings=tuple(_bound(instance, laid) for instance in instances),
         uncertain_below=row["uncertain_below"],
+        attempted=bool(observed.get("attempted")),
+        outdated=tuple(
+            port.id for port in ports if port.id in plugged and port_from(plugged[port.id]["port"]) != port
+        ),
         clearing=told_of(observed["clearing"]) if observed.get("clearing") else None,
     )
     handed = {instance["id"]: instance["wanted"] for instance in instances}
@@ -269,12 +280,15 @@ def spec_from(value: Mapping[str, Any]) -> NetworkServiceSpec:
         **{
             **value,
             **{name: tuple(value[name]) for name in lists},
-            "ports": tuple(
-                Port(**{**port, "addresses": tuple(port["addresses"])}) for port in value["ports"]
-            ),
+            "ports": tuple(port_from(port) for port in value["ports"]),
             "routes": tuple(Route(**route) for route in value["routes"]),
         }
     )
+
+
+def port_from(value: Mapping[str, Any]) -> Port:
+    """Rebuild a port from the store's JSON."""
+    return Port(**{**value, "addresses": tuple(value["addresses"])})
 
 
 def interface_from(value: Mapping[str, Any]) -> PluggedInterface:

@@ -56,6 +56,9 @@ class Kind:
     def announce(self, connection: sa.Connection, row: dict[str, Any], changed: dict[str, Any]) -> list[str]:
         return []
 
+    def reserve(self, connection: sa.Connection, object_id: str, step: object) -> None:
+        pass
+
     async def perform(self, step: Step, view: dict[str, Any], fence: int) -> Recording:
         self.fences.append(fence)
         if self.work is not None:
@@ -118,7 +121,9 @@ class ConvergeTests(SynchronousTestCase):
             return decide(view, now)
 
         kind.decide = late  # type: ignore[method-assign]
-        self.successResultOf(self.run_it(kind))
+        self.assertEqual(process.RunAgain(0.0), self.successResultOf(self.run_it(kind)))
+        self.assertLess(self.row()["converged_revision"], self.row()["revision"])
+        self.assertEqual(process.Settled(), self.successResultOf(self.run_it(kind)))
         self.assertEqual([], kind.actions, "decided again on the new revision")
         self.assertEqual(self.row()["revision"], self.row()["converged_revision"])
 

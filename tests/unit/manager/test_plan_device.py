@@ -124,11 +124,36 @@ ROWS: dict[str, tuple[DeviceSnapshot, object, str]] = {
         DeleteNsd(),
         "PENDING_DELETE",
     ),
-    "absent, gone behind our back": (replace(ABSENT, backend="GONE"), DeleteNsd(), "PENDING_DELETE"),
-    "absent, not created": (replace(ABSENT, created=False), RemoveDevice(), "PENDING_DELETE"),
+    "absent, gone behind our back": (
+        replace(ABSENT, backend="GONE", monitor=Told()),
+        DeleteNsd(),
+        "PENDING_DELETE",
+    ),
+    "absent, gone, still monitored": (
+        replace(ABSENT, created=False, attempted=True),
+        TellMonitorRemoval(),
+        "PENDING_DELETE",
+    ),
+    "absent, its making was begun": (
+        replace(ABSENT, created=False, attempted=True, monitor=Told()),
+        DeleteNsd(),
+        "PENDING_DELETE",
+    ),
+    "absent, it will not be cleared": (
+        replace(ABSENT, attempts={"TellClear": {"count": 5, "until": 0.0, "reason": "no"}}),
+        TellMonitorRemoval(),
+        "PENDING_DELETE",
+    ),
+    "absent, not seen lately": (replace(ABSENT, inspected_at=499.0), Inspect(), "PENDING_DELETE"),
+    "absent, not found at the last look": (
+        replace(ABSENT, backend="UNKNOWN", inspected_at=NOW - 30),
+        Inspect(),
+        "PENDING_DELETE",
+    ),
+    "absent, not created": (replace(ABSENT, created=False, monitor=Told()), RemoveDevice(), "PENDING_DELETE"),
     "failed": (replace(GOOD, failure="quota"), Settled(), "ERROR"),
     "not created": (NEW, CreateNsd(), "PENDING_CREATE"),
-    "not seen lately": (replace(GOOD, inspected_at=499.0), Inspect(), "PENDING_UPDATE"),
+    "not seen lately": (replace(GOOD, inspected_at=499.0), Inspect(), "ACTIVE"),
     "building": (
         replace(GOOD, backend="BUILDING"),
         Wait("device is building", NOW + device.BUILDING_LOOK),
@@ -199,13 +224,24 @@ ROWS: dict[str, tuple[DeviceSnapshot, object, str]] = {
         "PENDING_UPDATE",
     ),
     "the monitor may never have been told": (
-        replace(GOOD, uncertain_below=5, monitor=replace(MONITOR, order=(4, 1))),
+        replace(GOOD, uncertain_below=5, monitor=replace(MONITOR, order=(4, 1), pending=True)),
         TellMonitor(),
         "PENDING_UPDATE",
     ),
     "told to an earlier life of the configurator": (
         replace(GOOD, bindings=(replace(CARRIED, told=replace(SERVED, boot="b0")),)),
         TellService("i", "k"),
+        "PENDING_UPDATE",
+    ),
+    "a service was told again, and the result is to come": (
+        replace(GOOD, bindings=(replace(CARRIED, told=replace(SERVED, pending=True)),)),
+        Wait("configuring the service", LATER),
+        "PENDING_UPDATE",
+    ),
+    "a port changed": (replace(GOOD, outdated=("q",)), Unplug("q"), "PENDING_UPDATE"),
+    "a port comes back under another id": (
+        replace(GOOD, wanted_ports=("p", "r")),
+        Unplug("q"),
         "PENDING_UPDATE",
     ),
     "a service was refused for good": (
@@ -268,7 +304,7 @@ class World:
 
     def do(self, step: Step) -> None:
         now = self.snapshot
-        told = Told(boot=now.boot, deadline=LATER)
+        told = Told(boot=now.boot, deadline=LATER, pending=True)
         match step:
             case CreateNsd():
                 self.change(created=True, backend="BUILDING", inspected_at=NOW)
@@ -293,7 +329,7 @@ class World:
             case TellMonitorRemoval():
                 self.change(monitor=Told())
             case DeleteNsd():
-                self.change(created=False, plugged=())
+                self.change(created=False, attempted=False, plugged=())
             case RemoveDevice():
                 self.gone = True
 
@@ -305,10 +341,12 @@ class World:
             backend="ACTIVE" if now.backend in ("BUILDING", "UNKNOWN", "ERROR", None) else now.backend,
             inspected_at=NOW,
             health=now.health or "UP",
-            config=Told() if now.clearing else replace(now.config, applied=now.config.key),
+            config=Told() if now.clearing else replace(now.config, applied=now.config.key, pending=False),
             clearing=None,
             bindings=tuple(
-                replace(b, told=replace(b.told, applied=b.told.key), removed=b.removing is not None)
+                replace(
+                    b, told=replace(b.told, applied=b.told.key, pending=False), removed=b.removing is not None
+                )
                 for b in now.bindings
             ),
         )
@@ -317,7 +355,13 @@ class World:
 KEYS = st.sampled_from([None, "k", "old"])
 BOOTS = st.sampled_from(["b0", "b1"])
 TOLDS = st.builds(
-    Told, key=KEYS, boot=BOOTS, deadline=st.sampled_from([0.0, LATER]), applied=KEYS, refused=KEYS
+    Told,
+    key=KEYS,
+    pending=st.booleans(),
+    boot=BOOTS,
+    deadline=st.sampled_from([0.0, LATER]),
+    applied=KEYS,
+    refused=KEYS,
 )
 BOUNDS = st.builds(
     Bound,

@@ -45,12 +45,12 @@ BOUND = Binding(
     applied=None,
     refused=None,
     refusal="",
-    device_status="PENDING_CREATE",
+    device_down=None,
     device_description="creating the device",
     device_failure=None,
     device_absent=False,
 )
-APPLIED = replace(BOUND, applied="W", device_status="ACTIVE", device_description="")
+APPLIED = replace(BOUND, applied="W", device_description="")
 
 
 def bound(binding: Binding, **changes: Any) -> ServiceSnapshot:
@@ -120,12 +120,12 @@ ROWS: dict[str, tuple[ServiceSnapshot, object, str]] = {
         "PENDING_CREATE",
     ),
     "device is down": (
-        bound(replace(APPLIED, device_status="DOWN", device_description="silent")),
+        bound(replace(APPLIED, device_down="silent")),
         Report("DOWN", "silent"),
         "DOWN",
     ),
     "device is down, reported": (
-        told(bound(replace(APPLIED, device_status="DOWN", device_description="silent")), "DOWN", "silent"),
+        told(bound(replace(APPLIED, device_down="silent")), "DOWN", "silent"),
         Settled(),
         "DOWN",
     ),
@@ -201,7 +201,7 @@ class World:
         elif now.binding.unbinding:
             self.snapshot = replace(now, binding=None)
         elif self._takes:
-            done = replace(now.binding, applied=now.binding.handed, device_status="ACTIVE")
+            done = replace(now.binding, applied=now.binding.handed)
             self.snapshot = replace(now, binding=done)
         else:
             self.snapshot = replace(
@@ -217,7 +217,7 @@ BINDINGS = st.builds(
     applied=st.sampled_from([None, "W", "V"]),
     refused=st.sampled_from([None, "W", "V"]),
     refusal=st.just("no"),
-    device_status=st.sampled_from(["PENDING_CREATE", "ACTIVE", "DOWN"]),
+    device_down=st.sampled_from([None, "silent"]),
     device_description=st.just("so"),
     device_failure=st.sampled_from([None, "quota"]),
     device_absent=st.booleans(),
