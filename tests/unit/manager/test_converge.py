@@ -112,7 +112,7 @@ class ConvergeTests(SynchronousTestCase):
         self.assertEqual(("for godot", 30.0), (self.row()["waiting_for"], self.row()["wake_at"]))
 
     def test_I4_a_fact_that_comes_at_the_last_moment_is_seen(self) -> None:
-        kind = Kind([Settled(), Settled()])
+        kind = Kind([Work(), Settled(), Settled()])
         decide = kind.decide
 
         def late(view: dict[str, Any], now: float) -> Decision:
@@ -121,10 +121,23 @@ class ConvergeTests(SynchronousTestCase):
             return decide(view, now)
 
         kind.decide = late  # type: ignore[method-assign]
+        self.successResultOf(self.run_it(kind))
+        self.assertEqual([], kind.actions, "decided again on the new revision")
+        self.assertEqual(self.row()["revision"], self.row()["converged_revision"])
+
+    def test_I4_a_fact_that_comes_while_nobody_works_is_seen(self) -> None:
+        kind, facts = Kind([Settled()]), [1]
+        decide = kind.decide
+
+        def late(view: dict[str, Any], now: float) -> Decision:
+            if facts:
+                self.write(revision=TABLE.c.revision + facts.pop())
+            return decide(view, now)
+
+        kind.decide = late  # type: ignore[method-assign]
         self.assertEqual(process.RunAgain(0.0), self.successResultOf(self.run_it(kind)))
         self.assertLess(self.row()["converged_revision"], self.row()["revision"])
-        self.assertEqual(process.Settled(), self.successResultOf(self.run_it(kind)))
-        self.assertEqual([], kind.actions, "decided again on the new revision")
+        self.assertIsInstance(self.successResultOf(self.run_it(kind)), process.Settled)
         self.assertEqual(self.row()["revision"], self.row()["converged_revision"])
 
     def test_an_object_that_another_works_on_is_left_alone(self) -> None:
