@@ -9,6 +9,7 @@ from functools import lru_cache
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
+from nfp.model.conforming import Test, conforming
 from nfp.model.digest import canonical
 from nfp.model.errors import Invalid
 
@@ -18,6 +19,11 @@ Schema = Mapping[str, object]
 @lru_cache(maxsize=256)
 def _validator(text: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(text), format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+@lru_cache(maxsize=256)
+def _conforming(text: str) -> Test | None:
+    return conforming(json.loads(text))
 
 
 _texts: dict[int, tuple[Schema, str]] = {}
@@ -53,7 +59,11 @@ def check(instance: object, schema: Schema, field: str = "") -> None:
     :param field: what the instance itself is called; put before the path.
     :raises Invalid: naming the field and what was expected there.
     """
-    error = best_match(_validator(_text_of(schema)).iter_errors(instance))
+    text = _text_of(schema)
+    conforms = _conforming(text)
+    if conforms is not None and conforms(instance):
+        return
+    error = best_match(_validator(text).iter_errors(instance))
     if error is None:
         return
     path = path_of(error)
