@@ -482,7 +482,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--messages", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "5")))
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "3")))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=tuple(KINDS), action="append")
     parser.add_argument("--oslo", metavar="METHOD", help=argparse.SUPPRESS)
