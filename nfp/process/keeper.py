@@ -189,6 +189,8 @@ class Keeper:
             lived=lived,
         )
         self._lane.died(why)
+        if self._stopped is not None:
+            return  # what died was the last thing that a stopping pool waited for
         if pause:
             self._pause = self._clock.callLater(pause, self._start_child)
         else:

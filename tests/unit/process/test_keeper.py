@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nfp.daemon import journal
-from nfp.model.errors import NfpError, Unavailable
+from nfp.model.errors import NfpError, Permanent, Unavailable
 from nfp.process import wire
 from nfp.process.interfaces import Event
 from nfp.process.keeper import Pulse
@@ -248,6 +248,18 @@ class StopTests(PoolCase):
         self.successResultOf(stopped)
         self.assertNoResult(self.answer)
         self.assertNotIn("parked", [entry[0] for entry in self.diary.entries])
+
+    def test_a_death_that_ends_the_last_work_in_hand_has_no_replacement(self) -> None:
+        self.answer.addErrback(lambda failure: failure.trap(Permanent))
+        stopped = self.pool.stopService()
+        for deaths in range(1, 10):
+            self.child.dies("signal 11")
+            if ("parked", "do") in [entry[:2] for entry in self.diary.entries]:
+                break
+            self.child.is_ready()
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.nursery.children), deaths)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_pause_before_a_replacement_is_cut_short(self) -> None:
         self.child.says(wire.ANSWER, self.identity, 5)
