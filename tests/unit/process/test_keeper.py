@@ -252,11 +252,12 @@ class StopTests(PoolCase):
     def test_a_death_that_ends_the_last_work_in_hand_has_no_replacement(self) -> None:
         self.answer.addErrback(lambda failure: failure.trap(Permanent))
         stopped = self.pool.stopService()
-        for deaths in range(1, 10):
+        deaths = 0
+        while ("parked", "do") not in [entry[:2] for entry in self.diary.entries]:
+            if deaths:
+                self.child.is_ready()
             self.child.dies("signal 11")
-            if ("parked", "do") in [entry[:2] for entry in self.diary.entries]:
-                break
-            self.child.is_ready()
+            deaths += 1
         self.successResultOf(stopped)
         self.assertEqual(len(self.nursery.children), deaths)
         self.assertEqual(self.clock.getDelayedCalls(), [])
