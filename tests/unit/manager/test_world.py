@@ -341,6 +341,122 @@ class RaceTests(Case):
         self.assertEqual("ACTIVE", self.status(service_id))
 
 
+class CrashTests(SynchronousTestCase):
+    """A worker killed at each point of a piece of work, and an update that comes in before each."""
+
+    POINTS = range(0, 150, 3)
+    """Every third, for the sake of time: most steps pass several points between which nothing differs."""
+
+    def at_each_point(self, act: Any, check: Any, *, settled: bool = True) -> None:
+        """Kill the worker at each point of what *act* makes it do; afterwards all has to end well."""
+        for point in self.POINTS:
+            world = World()
+            try:
+                service_ids = [world.create(wanted(node, 80)) for node in NODES[:2]]
+                if settled:
+                    world.settle()
+                act(world, service_ids)
+                world.strikes = point
+                while world.go_on():
+                    pass
+                killed = world.strikes is None
+                world.settle()
+                world.look_again()
+                check(world, service_ids)
+            finally:
+                world.close()
+            if not killed:
+                return
+        self.fail("more points than are tried")
+
+    def test_killed_while_creating(self) -> None:
+        self.at_each_point(lambda world, ids: None, self._working(80, 80), settled=False)
+
+    def test_killed_while_updating(self) -> None:
+        def act(world: World, ids: list[str]) -> None:
+            world.update(ids[0], service_config=firewall(443))
+
+        self.at_each_point(act, self._working(443, 80))
+
+    def test_killed_while_deleting_one_of_two(self) -> None:
+        def check(world: World, ids: list[str]) -> None:
+            self.assertIsNone(world.on_device(ids[0]))
+            self.assertEqual(["ACTIVE"], [row["status"] for row in world.services()])
+
+        self.at_each_point(lambda world, ids: world.delete(ids[0]), check)
+
+    def test_killed_while_deleting_all(self) -> None:
+        def act(world: World, ids: list[str]) -> None:
+            for service_id in ids:
+                world.delete(service_id)
+
+        def check(world: World, ids: list[str]) -> None:
+            self.assertEqual(([], [], {}), (world.services(), world.devices(), world.driver.devices))
+            self.assertEqual(set(), world.configurator.monitored)
+
+        self.at_each_point(act, check)
+
+    def test_killed_while_telling_a_configurator_that_was_born_again(self) -> None:
+        def act(world: World, ids: list[str]) -> None:
+            world.configurator.restart()
+            world.configurator.told.clear()
+            world.report()
+
+        def check(world: World, ids: list[str]) -> None:
+            self.assertEqual(4, len({(m, c["network_service_id"]) for m, c in world.configurator.told}))
+
+        self.at_each_point(act, check)
+
+    def test_killed_while_a_device_is_made_again(self) -> None:
+        def act(world: World, ids: list[str]) -> None:
+            world.configurator.health(next(iter(world.driver.devices)), "DOWN")
+            world.driver.devices.clear()
+
+        self.at_each_point(act, self._working(80, 80))
+
+    def test_I8_an_update_is_never_answered_by_the_success_of_what_was_before(self) -> None:
+        for point in range(60):
+            world = World()
+            try:
+                service_id = world.create(wanted(NODES[0], 80))
+                passed = self._update_before(world, point, service_id)
+                while world.go_on():
+                    pass
+                world.settle()
+                self.assertEqual(443 if passed() else 80, opens(world.on_device(service_id)))
+            finally:
+                world.close()
+            if not passed():
+                return
+        self.fail("more points than are tried")
+
+    def _update_before(self, world: World, point: int, service_id: str) -> Any:
+        """Have an update come before a transaction; from then on ACTIVE means that it is in place."""
+        left = [point]
+
+        def before() -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                world.update(service_id, service_config=firewall(443))
+
+        def after() -> None:
+            tree = world.on_device(service_id)
+            if left[0] < 0 and world.service(service_id)["status"] == "ACTIVE":
+                self.assertEqual(443, tree and opens(tree), f"before transaction {point}")
+
+        world.before, world.after = before, after
+        return lambda: left[0] < 0
+
+    def _working(self, *ports: int) -> Any:
+        def check(world: World, ids: list[str]) -> None:
+            for service_id, port in zip(ids, ports, strict=True):
+                self.assertEqual("ACTIVE", world.service(service_id)["status"])
+                self.assertEqual(port, opens(world.on_device(service_id)))
+            self.assertEqual({row["id"] for row in world.devices()}, set(world.driver.devices))
+
+        return check
+
+
 ACTIONS = st.one_of(
     st.tuples(st.just("want"), st.sampled_from(NODES), st.sampled_from((80, 443, 22, BAD_PORT))),
     st.tuples(st.just("delete"), st.sampled_from(NODES)),
@@ -362,11 +478,16 @@ class AnythingTests(SynchronousTestCase):
     """Whatever happens, in the end a device has what was wanted last, or nothing is left."""
 
     @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.lists(ACTIONS, max_size=40))
-    def test_any_sequence_ends_in_what_was_wanted_last(self, actions: list[tuple[Any, ...]]) -> None:
+    @given(st.booleans(), st.lists(ACTIONS, max_size=40))
+    def test_any_sequence_ends_in_what_was_wanted_last(
+        self, begun: bool, actions: list[tuple[Any, ...]]
+    ) -> None:
         world = World()
         try:
             live: dict[str, tuple[str, int]] = {}
+            if begun:
+                live.update({node: (world.create(wanted(node, 80)), 80) for node in NODES})
+                world.settle()
             for name, *args in actions:
                 _act(world, live, name, args)
             world.settle()

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nfp.manager.converge import Converger
@@ -247,18 +249,30 @@ class Configurator:
 class World:
     """One manager worker, one agent, one configurator.
 
+    :param beside: a world of another manager host, whose outside is ours too.
     :ivar woken: keys that are to be run.
     :ivar strikes: how many points are passed before the worker is killed; ``None``: it lives.
+    :ivar before: called before each transaction of the worker, *after* after it.
     :ivar reported: what node drivers were told, per service the last.
     """
 
-    def __init__(self) -> None:
-        self.engine = engine_in_memory()
-        self.clock = Clock()
-        self.clock.advance(1_000_000.0)
+    def __init__(
+        self,
+        host: str = "host",
+        engine: sa.Engine | None = None,
+        clock: Clock | None = None,
+        beside: World | None = None,
+    ) -> None:
+        self.host = host
+        self.engine = engine or engine_in_memory()
+        self.clock = clock or Clock()
+        if clock is None:
+            self.clock.advance(1_000_000.0)
         self.store = _Struck(self.engine, Inline(), self.clock, self._strike)
-        self.driver = Driver(self._strike)
-        self.configurator = Configurator(self.driver.devices, self._strike)
+        self.before: Callable[[], None] = _nothing
+        self.after: Callable[[], None] = _nothing
+        self.driver = beside.driver if beside else Driver(self._strike)
+        self.configurator = beside.configurator if beside else Configurator(self.driver.devices, self._strike)
         self.woken: list[str] = []
         self.timers: dict[str, float] = {}
         self.strikes: int | None = None
@@ -313,7 +327,7 @@ class World:
         if key in self.woken:
             self.woken.remove(key)
         try:
-            ended = finished(self._convergers[key.partition(":")[0]].run(key))
+            ended = self.finish(self._convergers[key.partition(":")[0]].run(key))
         except Killed:
             self.replace_worker()
             return
@@ -322,12 +336,23 @@ class World:
         else:
             assert isinstance(ended, RunAgain | Settled)
 
+    def finish(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine that waits for nothing but the next try of a transaction."""
+        ended: list[Any] = []
+        _ = Deferred.fromCoroutine(coroutine).addBoth(ended.append)
+        while not ended:
+            self.clock.advance(1.0)
+        if isinstance(ended[0], Failure):
+            ended[0].raiseException()
+        result: T = ended[0]
+        return result
+
     def replace_worker(self) -> None:
         """Start another worker after the death of one, as the listener does."""
         self.strikes = None
         self.woken.clear()
         self.timers.clear()
-        self.do(leases.clear, "host/0/")
+        self.do(leases.clear, f"{self.host}/0/")
         self._hire()
         self.sweep()
 
@@ -448,9 +473,13 @@ class World:
         self._messages += 1
         made = message(0)
         stamp = made.stamp._replace(timestamp=f"2026-01-01 00:00:00.{self._messages:06}")
-        return accept.Message(f"m{self._messages}", stamp, True, made.vendors)
+        return accept.Message(f"{self.host}-{self._messages}", stamp, True, made.vendors)
 
     def _strike(self, where: str) -> None:
+        if where == "before a transaction":
+            self.before()
+        elif where == "after a transaction":
+            self.after()
         if self.strikes is None:
             return
         if self.strikes == 0:
@@ -459,7 +488,7 @@ class World:
 
     def _hire(self) -> None:
         self._lives += 1
-        owner = f"host/0/{self._lives}"
+        owner = f"{self.host}/0/{self._lives}"
         instructor = Instructor(self.driver, self.configurator.call, self._learnt, self.clock)
         kinds = (
             ServiceKind(self.store, self.driver, CONFIGURATOR, {"*": "nftables"}, "test", self._tell),
@@ -499,11 +528,5 @@ class _Struck(Store):
         return result
 
 
-def finished(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as ended:
-        result: T = ended.value
-        return result
-    raise AssertionError("it waits for something")
+def _nothing() -> None:
+    pass
