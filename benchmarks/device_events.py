@@ -7,6 +7,9 @@ deployment of ``nfp up`` with one device for each firewall, three kinds of event
 ``UP``      it goes on (SIGCONT): all come UP, about at once;
 ``result``  a firewall gets new rules, one firewall after another.
 
+So ``DOWN`` and ``UP`` come in bursts, each event making its device and its service converge while the next
+ones are on their way; a ``result`` comes alone.
+
 The time of a health event is the ``since`` that the monitor gave its verdict; that of a result is
 when the device runtime wrote down what it had applied (the file's time: a few ms coarse).  An event
 is stored when a reader, which looks every 2 ms, sees its line in the committed history.  Between the
