@@ -160,17 +160,15 @@ class Converger(Generic[V]):
             decision = self._kind.decide(view, self._clock.seconds())
             changed = self._kind.describe(self._kind.row(view), decision)
             after: V | None
-            if isinstance(decision.action, Step):
-                if changed and _reports(decision.action):
-                    after = await self._record(object_id, fence, view, decision, None)
-                else:
-                    after = await self._step(object_id, fence, decision, decision.action, view)
-            else:
+            ended: Settled | RunAgain | None
+            if not isinstance(decision.action, Step):
                 after, ended = await self._release(object_id, fence, view, decision)
-                if ended is not None:
-                    return ended
+            elif changed and _reports(decision.action):
+                after, ended = await self._record(object_id, fence, view, decision, None)
+            else:
+                after, ended = await self._step(object_id, fence, decision, decision.action, view)
             if after is None:
-                return Settled()
+                return ended or Settled()
             view = after
         self._log.error("{object_id} does not settle", object_id=object_id)
         return RunAgain(1.0)
@@ -195,11 +193,7 @@ class Converger(Generic[V]):
             return None, []
         if row["revision"] != seen:
             return self._kind.read(connection, object_id), []
-        changed = self._kind.describe(row, decision)
-        wake = self._kind.announce(connection, row, changed) if changed else []
-        given = {"lease_owner": None, "lease_until": None, "converged_revision": seen}
-        rows.put(connection, self._kind.table, object_id, {**changed, **given, **_resting(decision)})
-        return None, wake
+        return None, self._rest(connection, object_id, row, decision)
 
     def _locked(self, connection: sa.Connection, object_id: str, fence: int) -> dict[str, Any] | None:
         """The object's row, locked; ``None``: it is gone.
@@ -211,20 +205,21 @@ class Converger(Generic[V]):
             raise LeaseLost(object_id)
         return row
 
-    async def _step(self, object_id: str, fence: int, decision: Decision, step: Step, view: V) -> V | None:
-        """Do one step and record it; gives the view after it, ``None`` when the object is gone."""
+    async def _step(
+        self, object_id: str, fence: int, decision: Decision, step: Step, view: V
+    ) -> tuple[V | None, Settled | RunAgain | None]:
+        """Do one step and record it; as :meth:`_record`."""
         done = await self._attempt(step, view, lambda: self._kind.perform(step, view, fence))
         if not isinstance(done, Intent):
             assert done is not None, "a step that is no intent has an outcome"
             return await self._record(object_id, fence, view, decision, done)
-        recorded = await self._record(
-            object_id, fence, view, decision, self._good(step, done.record, ended=False)
-        )
+        meant = self._good(step, done.record, ended=False)
+        recorded, _ = await self._record(object_id, fence, view, decision, meant, rest=False)
         if recorded is None:
-            return None
+            return None, None
         correction = await self._attempt(step, recorded, done.effect, done.undo)
         if correction is None:
-            return recorded
+            return recorded, None
         return await self._record(object_id, fence, recorded, decision, correction)
 
     async def _attempt(
@@ -283,19 +278,34 @@ class Converger(Generic[V]):
         return self._kind.read(connection, object_id)
 
     async def _record(
-        self, object_id: str, fence: int, view: V, decision: Decision, recording: Recording | None
-    ) -> V | None:
+        self,
+        object_id: str,
+        fence: int,
+        view: V,
+        decision: Decision,
+        recording: Recording | None,
+        *,
+        rest: bool = True,
+    ) -> tuple[V | None, Settled | RunAgain | None]:
+        """Record what a step did, and give the lease back at once if that leaves nothing to do.
+
+        :param rest: ``False``: its effect is still to come.
+        :return: the view after it; ``None`` when the object is gone or rests, then with when to look again.
+        """
         seen = self._kind.row(view)["revision"]
-        after: V | None
         try:
-            after, wake = await self._store.write(self._recorded, object_id, fence, seen, decision, recording)
+            after, resting, wake = await self._store.write(
+                self._recorded, object_id, fence, seen, decision, recording, rest
+            )
         except sa.exc.IntegrityError as error:
             # Another object took what this one was about to (a sharing key): look again.
             self._log.info("{object_id} looks again: {reason}", object_id=object_id, reason=str(error.orig))
-            after, wake = await self._store.write(self._recorded, object_id, fence, seen, decision, None)
+            after, resting, wake = await self._store.write(
+                self._recorded, object_id, fence, seen, decision, None, False
+            )
         for key in wake:
             self._wake(key)
-        return after
+        return after, None if resting is None else self._until(_until(resting))
 
     def _recorded(
         self,
@@ -305,12 +315,13 @@ class Converger(Generic[V]):
         seen: int,
         decision: Decision,
         recording: Recording | None,
-    ) -> tuple[V | None, list[str]]:
+        rest: bool,
+    ) -> tuple[V | None, Decision | None, list[str]]:
         if recording is not None:
             self._kind.reserve(connection, object_id, decision.action)
         row = self._locked(connection, object_id, fence)
         if row is None:
-            return None, []
+            return None, None, []
         # A status that was decided before a new fact came would be the success of an older request (I8).
         values = self._kind.describe(row, decision) if row["revision"] == seen else {}
         wake: list[str] = []
@@ -318,13 +329,30 @@ class Converger(Generic[V]):
             outcome = recording(connection, row)
             wake.extend(outcome.wake)
             if outcome.gone:
-                return None, wake
+                return None, None, wake
             values.update(outcome.values)
             values["revision"] = row["revision"] + 1
         wake.extend(self._kind.announce(connection, row, values))
         values["updated_at"] = self._clock.seconds()
         rows.put(connection, self._kind.table, object_id, values, lease=self._seconds)
-        return self._kind.read(connection, object_id), wake
+        after = self._kind.read(connection, object_id)
+        if after is None or not rest:
+            return after, None, wake
+        following = self._kind.decide(after, self._clock.seconds())
+        if isinstance(following.action, Step):
+            return after, None, wake
+        wake.extend(self._rest(connection, object_id, self._kind.row(after), following))
+        return None, following, wake
+
+    def _rest(
+        self, connection: sa.Connection, object_id: str, row: dict[str, Any], decision: Decision
+    ) -> list[str]:
+        """Give the lease of the locked *row* back: nothing is to be done at its revision (I4)."""
+        changed = self._kind.describe(row, decision)
+        wake = self._kind.announce(connection, row, changed) if changed else []
+        given = {"lease_owner": None, "lease_until": None, "converged_revision": row["revision"]}
+        rows.put(connection, self._kind.table, object_id, {**changed, **given, **_resting(decision)})
+        return wake
 
 
 def _resting(decision: Decision) -> dict[str, Any]:

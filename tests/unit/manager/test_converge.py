@@ -37,6 +37,7 @@ class Kind:
         self.actions = actions
         self.work = work
         self.fences: list[int] = []
+        self.done = 0
 
     def read(self, connection: sa.Connection, object_id: str) -> dict[str, Any] | None:
         row = connection.execute(sa.select(TABLE).where(TABLE.c.id == object_id)).mappings().one_or_none()
@@ -46,9 +47,8 @@ class Kind:
         return view
 
     def decide(self, view: dict[str, Any], now: float) -> Decision:
-        """The next action: at a wake (no lease yet) only looked at, then taken."""
-        action = self.actions[0] if view["lease_owner"] is None else self.actions.pop(0)
-        return Decision(action, view["status"])
+        """The action after those that were done; the last one for ever."""
+        return Decision(self.actions[min(self.done, len(self.actions) - 1)], view["status"])
 
     def describe(self, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
         return {}
@@ -61,6 +61,7 @@ class Kind:
 
     async def perform(self, step: Step, view: dict[str, Any], fence: int) -> Recording:
         self.fences.append(fence)
+        self.done += 1
         if self.work is not None:
             await self.work()
         return lambda connection, row: Outcome({"description": "done"}, ["device:x"])
@@ -70,7 +71,11 @@ class Intends(Kind):
     """Says what it is about to do."""
 
     async def perform(self, step: Step, view: dict[str, Any], fence: int) -> Intent:  # type: ignore[override]
-        return Intent(_described("meant"), self.work, _described("undone"))
+        async def effect() -> None:
+            self.done += 1
+            await self.work()
+
+        return Intent(_described("meant"), effect, _described("undone"))
 
 
 def _described(text: str) -> Recording:
@@ -112,18 +117,27 @@ class ConvergeTests(SynchronousTestCase):
         self.assertEqual(("for godot", 30.0), (self.row()["waiting_for"], self.row()["wake_at"]))
 
     def test_I4_a_fact_that_comes_at_the_last_moment_is_seen(self) -> None:
-        kind = Kind([Work(), Settled(), Settled()])
-        decide = kind.decide
+        """Between the look at an object whose lease is ours and the lease's return."""
+        kind, looks = Kind([Settled()]), []
 
         def late(view: dict[str, Any], now: float) -> Decision:
-            if len(kind.actions) == 2:
+            looks.append(view["revision"])
+            if len(looks) == 2:
                 self.write(revision=TABLE.c.revision + 1)
-            return decide(view, now)
+            return Decision(Work() if len(looks) == 1 else Settled(), view["status"])
 
         kind.decide = late  # type: ignore[method-assign]
         self.successResultOf(self.run_it(kind))
-        self.assertEqual([], kind.actions, "decided again on the new revision")
+        self.assertEqual(looks[-1], self.row()["revision"], "decided again on the new revision")
         self.assertEqual(self.row()["revision"], self.row()["converged_revision"])
+
+    def test_I4_a_fact_that_comes_during_a_step_is_seen(self) -> None:
+        async def work() -> None:
+            self.write(revision=TABLE.c.revision + 5)
+
+        before = self.row()["revision"]
+        self.successResultOf(self.run_it(Kind([Work(), Settled()], work)))
+        self.assertEqual((before + 6, before + 6), (self.row()["revision"], self.row()["converged_revision"]))
 
     def test_I4_a_fact_that_comes_while_nobody_works_is_seen(self) -> None:
         kind, facts = Kind([Settled()]), [1]
