@@ -12,8 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from nfp.manager.instruct import Instruction, Instructor
 from nfp.manager.interfaces import ILifeCycleDriver
 from nfp.manager.plan import device as planner
+from nfp.manager.plan import device_steps as steps
 from nfp.manager.plan.decisions import Decision, Step
-from nfp.manager.plan.device import Policy, Told
+from nfp.manager.plan.device import Policy
+from nfp.manager.plan.told import Told, telling
 from nfp.manager.store import bindings, observations, snapshots
 from nfp.manager.store.observations import Place
 from nfp.manager.store.outcome import Intent, Outcome, Recording
@@ -85,21 +87,21 @@ class DeviceKind:
     async def perform(self, step: Step, view: DeviceView, fence: int) -> Recording | Intent:
         """Do one step."""
         match step:
-            case planner.CreateNsd():
+            case steps.CreateNsd():
                 attempted = observations.recorded({"attempted": True})
                 return Intent(attempted, lambda: self._create(view), attempted)
-            case planner.Inspect():
+            case steps.Inspect():
                 return await self._inspect(view)
-            case planner.Plug(port_id):
+            case steps.Plug(port_id):
                 return await self._plug(view, port_id)
-            case planner.Unplug(port_id):
+            case steps.Unplug(port_id):
                 return await self._unplug(view, port_id)
-            case planner.DeleteNsd():
+            case steps.DeleteNsd():
                 await self._driver.delete_nsd(view.nsd)
                 return observations.recorded({"created": False, "attempted": False, "interfaces": {}})
-            case planner.DropBinding(instance_id):
+            case steps.DropBinding(instance_id):
                 return _drop(instance_id)
-            case planner.RemoveDevice():
+            case steps.RemoveDevice():
                 return _remove
         return await self._tell(step, view, fence)
 
@@ -156,24 +158,24 @@ class DeviceKind:
         order = (fence, view.snapshot.revision)
         make = self._instructor
         match step:
-            case planner.TellMonitor():
+            case steps.TellMonitor():
                 return self._intent(await make.monitor(view, order), Place("monitor"), view.snapshot.monitor)
-            case planner.TellConfig(key):
+            case steps.TellConfig(key):
                 return self._intent(
                     await make.configure(view, order, key), Place("config"), view.snapshot.config
                 )
-            case planner.TellService(instance_id, key):
+            case steps.TellService(instance_id, key):
                 known = next(b.told for b in view.snapshot.bindings if b.instance_id == instance_id)
                 return self._intent(
                     await make.serve(view, order, instance_id, key), Place("told", instance_id), known
                 )
-            case planner.TellRemoval(instance_id):
+            case steps.TellRemoval(instance_id):
                 return self._intent(
                     await make.remove(view, order, instance_id), Place("removing", instance_id)
                 )
-            case planner.TellClear():
+            case steps.TellClear():
                 return self._intent(await make.clear(view, order), Place("clearing"))
-            case planner.TellMonitorRemoval():
+            case steps.TellMonitorRemoval():
                 await make.send(await make.end_monitor(view, order))
                 return observations.recorded({"monitor": None})
         raise TypeError(f"no such step: {step!r}")
@@ -181,7 +183,7 @@ class DeviceKind:
     def _intent(self, instruction: Instruction, place: Place, known: Told | None = None) -> Intent:
         """Record what is about to be told at *place*, over what is *known* to be there from before."""
         kept = known or Told()
-        told = planner.telling(instruction.told, kept)
+        told = telling(instruction.told, kept)
 
         async def effect() -> Recording | None:
             changes = await self._instructor.send(instruction)

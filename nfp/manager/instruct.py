@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nfp.daemon.journal import request_id
 from nfp.manager.interfaces import ILifeCycleDriver
-from nfp.manager.plan.device import Told
+from nfp.manager.plan.told import Told
 from nfp.manager.store.snapshots import DeviceView
 from nfp.model import requests
 from nfp.model.devices import DeviceAddress

@@ -37,11 +37,26 @@ goes itself are a courtesy, given up after some tries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from nfp.manager.plan.decisions import Attempts, Decision, Settled, Step, Wait, guarded
+from nfp.manager.plan.device_steps import (
+    CreateNsd,
+    DeleteNsd,
+    DropBinding,
+    Inspect,
+    Plug,
+    RemoveDevice,
+    TellClear,
+    TellConfig,
+    TellMonitor,
+    TellMonitorRemoval,
+    TellRemoval,
+    TellService,
+    Unplug,
+)
+from nfp.manager.plan.told import Told
 from nfp.model.states import BackendStatus, DeviceStatus, Health
 
 NO_AGENT_LOOK = 5.0
@@ -49,123 +64,6 @@ BUILDING_LOOK = 1.0
 ANSWER_LOOK = 30.0
 COURTESY = 5
 """Failed tries after which a device that goes away is not asked any more to clear itself."""
-
-
-@dataclass(frozen=True)
-class CreateNsd(Step):
-    """Make the device."""
-
-
-@dataclass(frozen=True)
-class Inspect(Step):
-    """Look at the device from outside."""
-
-
-@dataclass(frozen=True)
-class Plug(Step):
-    """Give the device one interface."""
-
-    port_id: str
-
-
-@dataclass(frozen=True)
-class Unplug(Step):
-    """Take one interface away."""
-
-    port_id: str
-
-
-@dataclass(frozen=True)
-class TellMonitor(Step):
-    """Have the configurator watch the device."""
-
-
-@dataclass(frozen=True)
-class TellConfig(Step):
-    """Have the configurator give the device its addresses and routes."""
-
-    key: str
-
-
-@dataclass(frozen=True)
-class TellService(Step):
-    """Have the configurator give the device one service's configuration."""
-
-    instance_id: str
-    key: str
-
-    @property
-    def name(self) -> str:
-        return f"TellService:{self.instance_id}"
-
-
-@dataclass(frozen=True)
-class TellRemoval(Step):
-    """Have the configurator take one service off the device."""
-
-    instance_id: str
-
-    @property
-    def name(self) -> str:
-        return f"TellRemoval:{self.instance_id}"
-
-
-@dataclass(frozen=True)
-class DropBinding(Step):
-    """Nothing of the service is on the device any more: remove the instance."""
-
-    instance_id: str
-
-
-@dataclass(frozen=True)
-class TellClear(Step):
-    """Have the configurator take addresses and routes off the device."""
-
-
-@dataclass(frozen=True)
-class TellMonitorRemoval(Step):
-    """Have the configurator watch the device no more."""
-
-
-@dataclass(frozen=True)
-class DeleteNsd(Step):
-    """Remove the device."""
-
-
-@dataclass(frozen=True)
-class RemoveDevice(Step):
-    """Remove the rows of the device."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the configurator was told last about one thing, and what came back.
-
-    :ivar key: names what was told: digest of its inputs.
-    :ivar about: for a service, the digest of the spec in it.
-    :ivar expects: the digest that the device should give back (I8).
-    :ivar order: ``[fence, revision]`` of the request (I5).
-    :ivar since: the first order from which on nothing else was told; a result from before it is of another.
-    :ivar pending: whether its result is still to come.
-    :ivar boot: boot id of the configurator that took it.
-    :ivar deadline: epoch seconds by which the result should be there.
-    :ivar applied: the key whose digest was read back, with its spec; ``None`` while nothing was.
-    :ivar refused: the key that was refused for good, with its spec and the device's reason.
-    """
-
-    key: str | None = None
-    about: str | None = None
-    expects: str | None = None
-    order: tuple[int, ...] = ()
-    since: tuple[int, ...] = ()
-    pending: bool = False
-    boot: str | None = None
-    deadline: float = 0.0
-    applied: str | None = None
-    applied_about: str | None = None
-    refused: str | None = None
-    refused_about: str | None = None
-    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -458,28 +356,3 @@ RULES: tuple[Rule, ...] = (
     configured,
     in_place,
 )
-
-
-def telling(told: Told, known: Told) -> Told:
-    """What is recorded when *told* is about to be told over what is *known* (I8).
-
-    A digest that was read back before something else was told says nothing about the device any more.
-    """
-    again = known.key == told.key
-    overwritten = (known.applied == told.key and not again) or (
-        known.applied_about == told.about and known.about != told.about
-    )
-    return replace(
-        told,
-        pending=True,
-        since=known.since if again and known.boot == told.boot else told.order,
-        applied=None if overwritten else known.applied,
-        applied_about=None if overwritten else known.applied_about,
-    )
-
-
-def told_of(value: Mapping[str, Any] | None) -> Told:
-    """Read a :class:`Told` from the store's JSON."""
-    if not value:
-        return Told()
-    return Told(**{**value, "order": tuple(value["order"]), "since": tuple(value.get("since") or ())})

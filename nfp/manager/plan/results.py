@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from nfp.manager.plan.device import Told
+from nfp.manager.plan.told import Told
 from nfp.model.states import Outcome
 
 

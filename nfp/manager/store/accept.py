@@ -99,11 +99,16 @@ def create(connection: sa.Connection, network_service: Mapping[str, Any], messag
         _remember(connection, message, service_id)
         return Accepted(service_id, error=Conflict(f"network service {service_id} was deleted"))
     merged = merge({}, {}, registers, message.stamp)
-    values, stamps = merged.values, merged.stamps
-    for early in _early_changes(connection, service_id):
-        late = merge(values, stamps, early["changes"], Stamp(*early["stamp"]))
-        values, stamps = late.values, late.stamps
+    values, stamps, notice = merged.values, merged.stamps, None
     identity = {**{name: network_service.get(name) for name in IDENTITY}, "id": service_id}
+    for early in sorted(_early_changes(connection, service_id), key=lambda early: early["stamp"]):
+        late = merge(values, stamps, early["changes"], Stamp(*early["stamp"]))
+        try:
+            spec_of(identity, late.values, message.vendors)
+        except Invalid as error:  # as if it had come in its turn: it must not take the create with it
+            notice = f"update refused: {error}"[:4096]
+        else:
+            values, stamps = late.values, late.stamps
     try:
         spec = spec_of(identity, values, message.vendors)
     except Invalid as error:
@@ -118,6 +123,7 @@ def create(connection: sa.Connection, network_service: Mapping[str, Any], messag
         values,
         stamps,
         live_key=live_key,
+        notice=notice,
         service_type=spec.service_type,
         service_vendor=spec.service_vendor,
     )

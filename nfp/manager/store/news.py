@@ -12,8 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from nfp.manager.plan.decisions import backoff, cleared
-from nfp.manager.plan.device import told_of
 from nfp.manager.plan.results import weigh
+from nfp.manager.plan.told import told_of
 from nfp.manager.store import bindings, history, rows
 from nfp.manager.store.base import clock
 from nfp.manager.store.tables import AgentRecord, NetworkServiceDevice, NetworkServiceInstance

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nfp.manager.plan.device import Told, told_of
+from nfp.manager.plan.told import Told, told_of
 from nfp.manager.store import bindings, rows
 from nfp.manager.store.outcome import Outcome, Recording
 from nfp.manager.store.tables import NetworkServiceInstance, PortInfo

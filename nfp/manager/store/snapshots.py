@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from nfp.manager.plan.device import Bound, DeviceSnapshot, told_of
+from nfp.manager.plan.device import Bound, DeviceSnapshot
 from nfp.manager.plan.service import Binding, ServiceSnapshot
+from nfp.manager.plan.told import told_of
 from nfp.manager.store import rows
 from nfp.manager.store.accept import registers_of
 from nfp.manager.store.leases import AGENT_LIFE

@@ -184,6 +184,21 @@ class OrderTests(Case):
             for twice in (1, 2, 3):
                 self.assertEqual(right, self._end((*order, twice)), order)
 
+    def test_I7_an_invalid_update_that_overtook_its_create_is_refused_alone(self) -> None:
+        self.do(accept.update, SERVICE_ID, {"service_config": "nonsense"}, message(2, is_call=False))
+        self._send(1)
+        [row] = self.rows()
+        self.assertEqual("PENDING_CREATE", row["status"])
+        self.assertIn("80", row["service_config"])
+        self.assertIn("update refused", row["notice"])
+
+    def test_a_refused_create_that_an_update_puts_right_has_its_chain_nodes_key(self) -> None:
+        bad = network_service(id=SERVICE_ID, service_config="{")
+        self.do(accept.create, bad, message(1, is_call=False))
+        self.do(accept.update, SERVICE_ID, {"service_config": firewall(80)}, message(2))
+        again = self.do(accept.create, network_service(), message(3))
+        self.assertEqual(SERVICE_ID, again.service_id)
+
     def test_I7_a_delete_wins_wherever_it_comes(self) -> None:
         for order in itertools.permutations((1, 2, 3, 4)):
             self._forget()

@@ -11,15 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nfp.manager.plan import device
 from nfp.manager.plan.decisions import Settled, Step, Wait
-from nfp.manager.plan.device import (
-    Bound,
+from nfp.manager.plan.device import Bound, DeviceSnapshot, Policy, plan
+from nfp.manager.plan.device_steps import (
     CreateNsd,
     DeleteNsd,
-    DeviceSnapshot,
     DropBinding,
     Inspect,
     Plug,
-    Policy,
     RemoveDevice,
     TellClear,
     TellConfig,
@@ -27,10 +25,9 @@ from nfp.manager.plan.device import (
     TellMonitorRemoval,
     TellRemoval,
     TellService,
-    Told,
     Unplug,
-    plan,
 )
+from nfp.manager.plan.told import Told
 
 NOW = 1000.0
 LATER = NOW + 30

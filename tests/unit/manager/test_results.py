@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from nfp.manager.plan.device import Told
 from nfp.manager.plan.results import weigh
+from nfp.manager.plan.told import Told
 
 TOLD = Told(
     key="k2",
