@@ -130,10 +130,10 @@ class Converger(Generic[V]):
         return await self._group.read(self._kind.read, object_id)
 
     async def _write_own(self, object_id: str, function: Transaction[T], *args: object) -> T:
-        """Write the object's own row only: in one transaction with others, no lock waits for another."""
+        """Write the object's own row only, in one transaction with others; devices sort before services."""
         if self._group is None:
             return await self._store.write(function, *args)
-        return await self._group.write(object_id, function, *args)
+        return await self._group.write(f"{self._kind.prefix}:{object_id}", function, *args)
 
     async def _idle(self, object_id: str, view: V) -> Settled | RunAgain | None:
         """Whether there is nothing to do, which needs no lease to be seen: most wakes are of that kind."""

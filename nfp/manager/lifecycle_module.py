@@ -169,6 +169,7 @@ class LifeCycleModule:
         return await self._answer(accepted, message)
 
     async def _accept(self, sort_key: str, function: Callable[..., Accepted], *args: object) -> Accepted:
+        sort_key = f"service:{sort_key}"  # after the devices, as everywhere
         try:
             return await self._at_work.group.write(sort_key, function, *args)
         except sa.exc.IntegrityError:
