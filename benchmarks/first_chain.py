@@ -32,7 +32,7 @@ from nfp.manager.lifecycle.fabric import bridge_name
 from nfp.model import firewall
 from nfp.model.digest import digest
 from nfp.netns import links, namespaces
-from nfp.netns.inside import inside
+from nfp.netns.inside import inside, set_sysctls
 from nfp.netns.links import Nic, RouteSpec
 from nfp.rpc.client import RpcClient
 from nfp.rpc.connection import RpcConnection
@@ -139,13 +139,14 @@ def script(hosts: Hosts, fabric: str, tag: str) -> tuple[float, float]:
         Nic("eth1", hosts.bridges["provider"], f"p{tag[:8]}", MACS["provider"], ("10.0.0.1/24",)),
         Nic("eth2", hosts.bridges["consumer"], f"c{tag[:8]}", MACS["consumer"], ("10.0.1.7/28",)),
     ]
-    links.build(name, fabric, nics, sysctls={"net/ipv4/ip_forward": "1"})
+    links.build(name, fabric, nics)
 
     def apply() -> None:
         with Nft() as nft:
             nft.transaction(text)
 
     inside(name, apply)
+    set_sysctls(name, {"net/ipv4/ip_forward": "1"})  # not before something judges what is forwarded
     done = time.perf_counter()
     first = wait()
     namespaces.delete(name)
