@@ -6,14 +6,17 @@ A neighbour that is asking at that very moment takes it for its answer.  Blockin
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 
 from nfp.netns.inside import inside
 
 _ETHERTYPE_ARP = 0x0806
+_SIOCGIFHWADDR = 0x8927
 _BROADCAST = b"\xff" * 6
 _ALL_NODES = "ff02::1"
 _ROUTER, _OVERRIDE = 0x80, 0x20
@@ -47,29 +50,31 @@ def announce(namespace: str | None, addresses: Mapping[str, Sequence[str]]) -> N
     """
 
     def send() -> None:
-        for name, texts in addresses.items():
-            for text in texts:
-                address = ip_interface(text).ip
-                if isinstance(address, IPv4Address):
-                    _send_arp(name, address)
-                else:
-                    _send_advertisement(name, address)
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        try:
+            for name, texts in addresses.items():
+                for text in texts:
+                    address = ip_interface(text).ip
+                    mac = _mac_of(raw, name)
+                    if isinstance(address, IPv4Address):
+                        raw.sendto(gratuitous_arp(mac, address), (name, _ETHERTYPE_ARP))
+                    else:
+                        _send_advertisement(name, mac, address)
+        finally:
+            # The kernel waits some 12 ms until nobody uses it any more; nobody has to wait for that.
+            threading.Thread(target=raw.close, name="closing", daemon=True).start()
 
     if any(addresses.values()):
         inside(namespace, send)
 
 
-def _send_arp(name: str, address: IPv4Address) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as raw:
-        raw.bind((name, _ETHERTYPE_ARP))
-        raw.send(gratuitous_arp(raw.getsockname()[4], address))
+def _mac_of(any_socket: socket.socket, name: str) -> bytes:
+    request = struct.pack("256s", name.encode()[:15])
+    return fcntl.ioctl(any_socket, _SIOCGIFHWADDR, request)[18:24]
 
 
-def _send_advertisement(name: str, address: IPv6Address) -> None:
+def _send_advertisement(name: str, mac: bytes, address: IPv6Address) -> None:
     index = socket.if_nametoindex(name)
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as raw:
-        raw.bind((name, 0))
-        mac = raw.getsockname()[4]
     with socket.socket(
         socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6
     ) as sending:
