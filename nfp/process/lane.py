@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from nfp.model.errors import Permanent, by_code
 from nfp.process import suspects
 from nfp.process.interfaces import Event, IPoolOwner
+from nfp.process.precedence import Precedence
 from nfp.process.suspects import Ledger, Running
 from nfp.process.tasks import FIRST_WAIT, LONGEST_WAIT, EventQueue, EventTask, KeyTask, Limits, Task
 from nfp.process.wire import FAILED, RUN, SETTLED, UNAVAILABLE, encode
@@ -71,6 +72,7 @@ class Lane:
         self._awake: deque[KeyTask] = deque()
         self._keys_running = 0
         self._held: set[str] = set()
+        self._precedence = Precedence(clock, limits, self._pump)
 
     # What comes from outside
 
@@ -82,6 +84,7 @@ class Lane:
         """
         task = EventTask(next(self._identities), event, nested)
         self._events.push(task)
+        self._precedence.events(self._events.offered + self._events_running)
         self._pump()
         return task.answer
 
@@ -235,6 +238,7 @@ class Lane:
     def _forget_keys(self) -> None:
         """Let go of every key that does not run."""
         self._awake.clear()
+        self._precedence.forget()
         for key, task in [*self._keys.items()]:
             if task.running:
                 continue
@@ -302,7 +306,10 @@ class Lane:
         while events and (self._events_running < self._limits.events or events.first.nested):
             self._start_event(events.pop())
         awake = self._awake
-        while awake and self._keys_running < self._limits.keys:
+        for _ in range(self._precedence.keys(len(awake))):
+            if self._keys_running >= self._limits.keys:
+                break
+            self._precedence.started()
             self._start_key(awake.popleft())
 
     def _pump_alone(self) -> None:

@@ -58,11 +58,17 @@ class Limits:
     :ivar events: events under way.
     :ivar keys: keys running, those of kinds that cannot be suspects not counted.
     :ivar strikes: deaths alone that take an event or key out.
+    :ivar backlog: events in hand, of different keys, from which on keys wait for them.
+    :ivar quiet: seconds that there must have been fewer for keys to start again.
+    :ivar patience: seconds that a key waits for events at most.
     """
 
     events: int = 200
     keys: int = 200
     strikes: int = STRIKES
+    backlog: int = 32
+    quiet: float = 0.1
+    patience: float = 1.0
 
 
 class EventQueue:
@@ -78,6 +84,11 @@ class EventQueue:
     def __len__(self) -> int:
         """How many wait, those behind another of their key too."""
         return len(self._offered) + sum(len(line) - 1 for line in self._of_key.values())
+
+    @property
+    def offered(self) -> int:
+        """How many may begin."""
+        return len(self._offered)
 
     @property
     def first(self) -> EventTask:
