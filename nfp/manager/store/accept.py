@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from nfp.daemon.journal import request_id
 from nfp.manager.directory.register import SIDES, remember, seen
 from nfp.manager.registers import Stamp, merge
-from nfp.manager.store import history, rows
+from nfp.manager.store import gathered, history, rows
 from nfp.manager.store.tables import AcceptedMessage, EarlyMessage, NetworkService, Tombstone
 from nfp.model.digest import canonical
 from nfp.model.errors import Conflict, Invalid, NfpError, NotFound
@@ -29,7 +29,9 @@ _MESSAGES: Any = AcceptedMessage.__table__
 _EARLY: Any = EarlyMessage.__table__
 _TOMBSTONES: Any = Tombstone.__table__
 
-_KNOWN = sa.select(_MESSAGES.c.object_id).where(_MESSAGES.c.unique_id == sa.bindparam("unique_id"))
+_KNOWN = sa.select(_MESSAGES.c.unique_id, _MESSAGES.c.object_id).where(
+    _MESSAGES.c.unique_id.in_(sa.bindparam("unique_ids", expanding=True))
+)
 _REMEMBERING = sa.insert(_MESSAGES)
 _INSERTING = sa.insert(_SERVICES)
 _BURIED = sa.select(_TOMBSTONES.c.id).where(_TOMBSTONES.c.id == sa.bindparam("row_id"))
@@ -192,6 +194,9 @@ def update(
 
 def refuse_update(connection: sa.Connection, service_id: str, reason: str, message: Message) -> Accepted:
     """Keep why an update was refused; wanted state and status stay as they are."""
+    known = _accepted(connection, message)
+    if known is not None:
+        return known
     service_id = service_id.lower()
     if _lock(connection, service_id) is None:
         return Accepted(None, error=NotFound(f"no network service {service_id}"))
@@ -362,13 +367,22 @@ def _early_changes(connection: sa.Connection, service_id: str) -> list[dict[str,
 
 
 def _accepted(connection: sa.Connection, message: Message) -> Accepted | None:
-    known = connection.execute(_KNOWN, {"unique_id": message.unique_id}).first()
-    return None if known is None else Accepted(known.object_id)
+    known = gathered.common(connection, Message, message, _known)
+    unique_id = message.unique_id[:64]
+    return Accepted(known[unique_id]) if unique_id in known else None
+
+
+def _known(connection: sa.Connection, messages: Sequence[Message]) -> dict[str, Any]:
+    """Which of *messages* were accepted before, and which object each was about."""
+    found = connection.execute(_KNOWN, {"unique_ids": [message.unique_id[:64] for message in messages]})
+    return {row.unique_id: row.object_id for row in found}
 
 
 def _remember(connection: sa.Connection, message: Message, service_id: str | None) -> None:
-    values = {"unique_id": message.unique_id[:64], "at": time.time(), "object_id": service_id}
-    connection.execute(_REMEMBERING, values)
+    unique_id = message.unique_id[:64]
+    values = {"unique_id": unique_id, "at": time.time(), "object_id": service_id}
+    gathered.add(connection, _REMEMBERING, [values])
+    gathered.note(connection, _known, unique_id, service_id)
 
 
 def _note_refusal(connection: sa.Connection, service_id: str, reason: str) -> None:

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from nfp.manager.store.engine import Store, Transaction
+from nfp.manager.store.gathered import gathering
 from nfp.model.errors import Unavailable
 
 T = TypeVar("T")
@@ -141,4 +142,7 @@ def _run_all(connection: sa.Connection, group: Sequence[_Item]) -> list[Any]:
         if item.many:
             asked.setdefault(item.function, set()).add(item.args[0])
     found = {function: function(connection, keys) for function, keys in asked.items()}
-    return [found[item.function].get(item.args[0]) if item.many else item.run(connection) for item in group]
+    with gathering(connection, [argument for item in group for argument in item.args]):
+        return [
+            found[item.function].get(item.args[0]) if item.many else item.run(connection) for item in group
+        ]

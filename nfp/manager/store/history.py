@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nfp.daemon.journal import request_id
-from nfp.manager.store import rows
+from nfp.manager.store import gathered, rows
 from nfp.manager.store.tables import History
 
 _TABLE: Any = History.__table__
@@ -37,7 +37,7 @@ def add_many(connection: sa.Connection, entries: Iterable[tuple[str, str, str]])
         for object_id, event, reason in entries
     ]
     if entered:
-        connection.execute(_ADDING, entered)
+        gathered.add(connection, _ADDING, entered)
 
 
 def of(connection: sa.Connection, object_id: str, limit: int = 1000) -> list[dict[str, Any]]:

@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nfp.manager.store import accept, history, queries
 from nfp.manager.store.accept import Accepted
-from nfp.manager.store.tables import Base, DirectoryPortRow, EarlyMessage, NetworkService, Tombstone
+from nfp.manager.store.gathered import gathering
+from nfp.manager.store.tables import (
+    AcceptedMessage,
+    Base,
+    DirectoryPortRow,
+    EarlyMessage,
+    NetworkService,
+    Tombstone,
+)
 from nfp.model.errors import Conflict, Invalid, NotFound
 from tests.unit.manager.requests import (
     SERVICE_ID,
@@ -253,3 +261,43 @@ class QueryTests(Case):
             ({"marker": "nobody"}, "marker"),
         ):
             self.assertEqual(field, self.assertRaises(Invalid, self.names, **query).field)
+
+
+class SharedTransactionTests(Case):
+    """What is accepted in one transaction with others is accepted as alone."""
+
+    def together(self, *calls: tuple[Any, ...]) -> list[Any]:
+        with self.engine.begin() as connection, gathering(connection, [a for call in calls for a in call]):
+            return [function(connection, *args) for function, *args in calls]
+
+    def test_a_message_that_was_accepted_before_changes_nothing(self) -> None:
+        self.do(accept.create, network_service(id=SERVICE_ID), message(1))
+        self.do(accept.update, SERVICE_ID, {"name": "x"}, message(2))
+        [before] = self.rows()
+        again, fresh = self.together(
+            (accept.update, SERVICE_ID, {"name": "x"}, message(2)),
+            (accept.update, SERVICE_ID, {"name": "y"}, message(3)),
+        )
+        [after] = self.rows()
+        self.assertEqual((again, fresh), (Accepted(SERVICE_ID), Accepted(SERVICE_ID, wake=True)))
+        self.assertEqual(("y", before["revision"] + 1), (after["name"], after["revision"]))
+
+    def test_a_message_that_comes_twice_counts_once(self) -> None:
+        self.do(accept.create, network_service(id=SERVICE_ID), message(1))
+        [before] = self.rows()
+        calls = [(accept.update, SERVICE_ID, {"name": "x"}, message(2))] * 2
+        self.assertEqual([Accepted(SERVICE_ID, wake=True), Accepted(SERVICE_ID)], self.together(*calls))
+        [after] = self.rows()
+        self.assertEqual(before["revision"] + 1, after["revision"])
+        self.assertEqual(2, len(self.rows(AcceptedMessage)))
+
+    def test_each_kind_of_request_is_in_the_timeline_once(self) -> None:
+        self.together(
+            (accept.create, network_service(id=SERVICE_ID), message(1)),
+            (accept.update, SERVICE_ID, {"name": "x"}, message(2)),
+            (accept.refuse_update, SERVICE_ID, "bad", message(3)),
+            (accept.refuse_update, SERVICE_ID, "bad", message(3)),
+            (accept.delete, SERVICE_ID, message(4)),
+        )
+        told = [row["event"] for row in self.do(history.of, SERVICE_ID)]
+        self.assertEqual(["create accepted", "update accepted", "update refused", "delete accepted"], told)

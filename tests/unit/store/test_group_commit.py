@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nfp.daemon import journal
+from nfp.manager.store import gathered
 from nfp.manager.store.base import Base
 from nfp.manager.store.engine import Store, make_engine
 from nfp.manager.store.group_commit import GroupCommit
@@ -156,6 +157,67 @@ class Failures(GroupCommitCase):
         for result in results:
             self.failureResultOf(result, Unavailable)
         self.assertEqual(self.gate.transactions, 1)
+
+
+class Gathering(GroupCommitCase):
+    """Rows and look-ups that the functions of a group have in common."""
+
+    adding = sa.insert(Tombstone)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[list[str]] = []
+        self.inserts = 0
+
+        def count(*about: Any) -> None:
+            self.inserts += about[2].startswith("INSERT")
+
+        sa.event.listen(self.engine, "before_cursor_execute", count)
+
+    def sizes(self, connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
+        self.asked.append([*keys])
+        return {key: len(key) for key in keys}
+
+    def look(self, connection: sa.Connection, key: str) -> int:
+        size: int = gathered.common(connection, str, key, self.sizes)[key]
+        gathered.note(connection, self.sizes, "bb", 7)
+        gathered.add(connection, self.adding, [{"id": key, "at": 1.0}])
+        if key == "bad":
+            raise Invalid("is bad")
+        return size
+
+    def ask(self, *keys: str) -> list[Deferred[int]]:
+        asked = [Deferred.fromCoroutine(self.group.write(key, self.look, key)) for key in keys]
+        self.clock.advance(0)
+        self.gate.open_all()
+        return asked
+
+    def test_a_group_looks_up_once_and_adds_at_once(self) -> None:
+        sizes = self.ask("a", "bb", "ccc")
+        self.assertEqual([self.successResultOf(size) for size in sizes], [1, 7, 3])
+        self.assertEqual(self.asked, [["a", "bb", "ccc"]])
+        self.assertEqual(self.stored(), ["a", "bb", "ccc"])
+        self.assertEqual(self.inserts, 1)
+
+    def test_whoever_is_alone_looks_and_adds_for_itself(self) -> None:
+        [size] = self.ask("bb")
+        self.assertEqual((self.successResultOf(size), self.asked), (2, [["bb"]]))
+        self.assertEqual(self.stored(), ["bb"])
+
+    def test_nothing_is_left_of_a_group_that_is_taken_apart(self) -> None:
+        first, second = self.ask("a", "bad")
+        self.successResultOf(first)
+        self.failureResultOf(second, Invalid)
+        self.assertEqual(self.asked, [["a", "bad"], ["a"], ["bad"]])
+        self.assertEqual(self.stored(), ["a"])
+        self.assertEqual(self.inserts, 2)  # each alone
+
+    def test_a_row_that_is_there_already_is_the_failure_of_its_owner_alone(self) -> None:
+        self.ask("bb")
+        first, second = self.ask("a", "bb")
+        self.successResultOf(first)
+        self.failureResultOf(second, sa.exc.IntegrityError)
+        self.assertEqual(self.stored(), ["a", "bb"])
 
 
 class RequestIds(GroupCommitCase):
