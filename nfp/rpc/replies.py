@@ -50,7 +50,8 @@ class Replies:
         deadline = self._deadlines.setdefault(what.body, now + PATIENCE)
         if now + AGAIN > deadline:
             del self._deadlines[what.body]
-            self.log.error("nobody takes the reply to {queue}; dropped", queue=what.routing_key)
+            # Its caller is gone, and knows: no trouble of ours.
+            self.log.warn("nobody takes the reply to {queue}; dropped", queue=what.routing_key)
             return
         call: IDelayedCall
 
