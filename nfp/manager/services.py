@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -104,7 +105,8 @@ class ServiceKind:
         raise TypeError(f"no such step: {step!r}")
 
     async def _bind(self, view: ServiceView) -> Recording:
-        spec, digest = view.spec, view.snapshot.spec_digest
+        # A copy: drivers are others' code, and who looks at the service later gets the same spec.
+        spec, digest = deepcopy(view.spec), view.snapshot.spec_digest
         assert spec is not None and digest is not None, "a service without a spec has failed"
         sharing = await self._driver.get_nsd_sharing_info(spec)
         device_ids, taken = await self._store.read(bindings.candidates, spec, sharing)

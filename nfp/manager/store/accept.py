@@ -19,9 +19,10 @@ from nfp.manager.directory.register import SIDES, remember, seen
 from nfp.manager.registers import Stamp, merge
 from nfp.manager.store import gathered, history, rows
 from nfp.manager.store.tables import AcceptedMessage, EarlyMessage, NetworkService, Tombstone
+from nfp.model.derived import derive
 from nfp.model.digest import canonical
 from nfp.model.errors import Conflict, Invalid, NfpError, NotFound
-from nfp.model.services import IDENTITY, REGISTERS, spec_of
+from nfp.model.services import IDENTITY, REGISTERS
 from nfp.model.states import ServiceStatus
 
 _SERVICES: Any = NetworkService.__table__
@@ -106,13 +107,13 @@ def create(connection: sa.Connection, network_service: Mapping[str, Any], messag
     for early in sorted(_early_changes(connection, service_id), key=lambda early: early["stamp"]):
         late = merge(values, stamps, early["changes"], Stamp(*early["stamp"]))
         try:
-            spec_of(identity, late.values, message.vendors)
+            derive(identity, late.values, message.vendors)
         except Invalid as error:  # as if it had come in its turn: it must not take the create with it
             notice = f"update refused: {error}"[:4096]
         else:
             values, stamps = late.values, late.stamps
     try:
-        spec = spec_of(identity, values, message.vendors)
+        spec = derive(identity, values, message.vendors).spec
     except Invalid as error:
         if not message.is_call:
             _insert(connection, identity, values, stamps, failure=str(error))
@@ -254,7 +255,7 @@ def _write(
             )
         return Accepted(service_id)
     try:
-        spec = spec_of(row, merged.values, message.vendors)
+        spec = derive(row, merged.values, message.vendors).spec
     except Invalid as error:
         _note_refusal(connection, service_id, str(error))
         return Accepted(service_id, wake=True, error=error)

@@ -23,10 +23,11 @@ from nfp.manager.store.tables import (
     PortInfo,
     clock,
 )
+from nfp.model.derived import derive
 from nfp.model.devices import NetworkServiceSpec, Nsd, PluggedInterface, Port, Route
 from nfp.model.digest import digest
 from nfp.model.errors import Invalid
-from nfp.model.services import flavor_of, spec_of
+from nfp.model.services import flavor_of
 from nfp.model.states import Health
 
 _SERVICES: Any = NetworkService.__table__
@@ -110,12 +111,13 @@ def service(connection: sa.Connection, service_id: str, vendors: Mapping[str, st
     if row is None:
         return None
     registers = registers_of(row)
-    spec, failure = None, row["failure"]
+    derived, failure = None, row["failure"]
     if not row["wanted_absent"] and failure is None:
         try:
-            spec = spec_of(row, registers, vendors)
+            derived = derive(row, registers, vendors)
         except Invalid as error:
             failure = str(error)
+    spec = None if derived is None else derived.spec
     binding = _binding(connection, service_id)
     snapshot = ServiceSnapshot(
         id=service_id,
@@ -128,7 +130,7 @@ def service(connection: sa.Connection, service_id: str, vendors: Mapping[str, st
         description=row["status_description"],
         reported=row["reported_revision"] >= row["status_revision"],
         attempts=row["attempts"],
-        spec_digest=None if spec is None else digest(asdict(spec)),
+        spec_digest=None if derived is None else derived.digest,
         binding=binding,
         ports_held_by=None if spec is None or binding is not None else _held_by(connection, spec),
         notice=row["notice"] or "",
