@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from nfp.manager.plan.device import Bound, DeviceSnapshot
+from nfp.manager.plan.device_snapshot import Bound, DeviceSnapshot
 from nfp.manager.plan.service import Binding, ServiceSnapshot
 from nfp.manager.plan.told import told_of
 from nfp.manager.store import rows

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nfp.manager.plan import device
 from nfp.manager.plan.decisions import Settled, Step, Wait
-from nfp.manager.plan.device import Bound, DeviceSnapshot, Policy, plan
+from nfp.manager.plan.device import Policy, plan
+from nfp.manager.plan.device_snapshot import Bound, DeviceSnapshot
 from nfp.manager.plan.device_steps import (
     CreateNsd,
     DeleteNsd,
