@@ -12,8 +12,8 @@ from nfp.manager.plan.device_snapshot import Bound, DeviceSnapshot
 from nfp.manager.plan.service import Binding, ServiceSnapshot
 from nfp.manager.plan.told import told_of
 from nfp.manager.store import rows
-from nfp.manager.store.accept import registers_of
 from nfp.manager.store.leases import AGENT_LIFE
+from nfp.manager.store.service_rows import registers_of
 from nfp.manager.store.tables import (
     AgentRecord,
     InstancePort,
