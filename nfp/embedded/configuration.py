@@ -147,7 +147,6 @@ def sections(
             "transport_url": url.reveal(),
             "deployment": settings.deployment,
             "host": settings.host,
-            "state_dir": str(state.root),
             "graceful_shutdown_timeout": str(GRACE_SECONDS),
         },
         "database": {"connection": settings.connection.reveal()},
