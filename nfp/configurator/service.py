@@ -63,7 +63,7 @@ def configurator_service(
         outbox,
         partial(check_peer, patterns=settings.clients),
         max_body=settings.max_body,
-        health=lambda: {"workers": pool.stats()},
+        health=lambda: {"tenant": settings.tenant, "workers": pool.stats()},
     )
     process = OrderedService()  # type: ignore[no-untyped-call]
     ready = Ready(reactor, ready_file)

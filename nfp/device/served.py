@@ -277,9 +277,3 @@ def _replace(
 
 def _hash(listing: str) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
-
-
-def order_of(body: Mapping[str, Any]) -> Order:
-    """The order in a request's body."""
-    value: Sequence[int] = body["order"]
-    return Order.of(value)

@@ -152,7 +152,6 @@ def sections(
         "database": {"connection": settings.connection.reveal()},
         "manager": {
             "lifecycle_driver": "namespace",
-            "directory": "embedded",
             "configurator": name,
             "vendor_map": "*:nftables",
         },

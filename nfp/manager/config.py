@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from oslo_config import cfg
 
 from nfp.daemon.settings import SettingsError, load
-from nfp.manager.directory import DIRECTORIES
 from nfp.model.errors import Invalid
 from nfp.rpc import options as rpc
 from nfp.rpc.options import RpcOptions
@@ -37,9 +36,6 @@ OPTS: Mapping[str, list[cfg.Opt]] = {
         cfg.StrOpt("lifecycle_driver", default="namespace", help="What makes devices."),
         cfg.FloatOpt("driver_timeout", default=45, min=1, help="Seconds that a lifecycle driver may take."),
         cfg.IntOpt("driver_threads", default=16, min=1, help="Driver calls at once, in each worker."),
-        cfg.StrOpt(
-            "directory", default="embedded", choices=sorted(DIRECTORIES), help="Where ids become addresses."
-        ),
         cfg.StrOpt("configurator", default="service", help="Name of the service tenant's configurator."),
         cfg.DictOpt(
             "vendor_map",
@@ -77,7 +73,6 @@ class ManagerSettings:
     lifecycle_driver: str
     driver_timeout: float
     driver_threads: int
-    directory: str
     configurator: str
     vendors: Mapping[str, str]
     resync_interval: float
@@ -117,7 +112,6 @@ def read(files: Sequence[str]) -> ManagerSettings:
         lifecycle_driver=group.lifecycle_driver,
         driver_timeout=group.driver_timeout,
         driver_threads=group.driver_threads,
-        directory=group.directory,
         configurator=group.configurator,
         vendors=dict(group.vendor_map),
         resync_interval=group.resync_interval,

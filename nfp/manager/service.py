@@ -8,10 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from nfp.daemon.ending import fail
+from nfp.daemon.inflight import InFlight
 from nfp.daemon.ready import Ready
 from nfp.daemon.threads import Threads
 from nfp.manager.config import ManagerSettings
@@ -20,6 +22,7 @@ from nfp.manager.lifecycle import registry
 from nfp.manager.store import history, migrate
 from nfp.manager.store.engine import Store, make_engine
 from nfp.manager.store.tables import NetworkService, NetworkServiceDevice
+from nfp.model.errors import Unavailable
 from nfp.process.interfaces import IPoolOwner
 from nfp.process.listener import Listener
 from nfp.process.pool import Unheeding, WorkerPool
@@ -33,6 +36,9 @@ TOPIC = "nfp-service-manager"
 MODULES = "nfp.manager_modules"
 READER = "nfp.manager.config:read"
 
+HOLD_TRIES, HOLD_PAUSE = 60, 5.0
+"""How often, and after how many seconds, a hold is tried to be stored while the database is away."""
+
 _TABLES: dict[str, Any] = {"service": NetworkService.__table__, "device": NetworkServiceDevice.__table__}
 
 
@@ -43,8 +49,12 @@ class Owner(Unheeding):
     :ivar pool: set once the pool is made.
     """
 
-    def __init__(self, store: Store) -> None:
+    _log = Logger()
+
+    def __init__(self, store: Store, reactor: Any) -> None:
         self._store = store
+        self._reactor = reactor
+        self._in_flight = InFlight(self._log)
         self.pool: WorkerPool | None = None
 
     def on_started(self, index: int) -> None:
@@ -54,12 +64,20 @@ class Owner(Unheeding):
 
     def on_held(self, key: str, why: str) -> None:
         """A key that kills its workers is an object that is held, for all to see."""
-        _ = Deferred.fromCoroutine(self._hold(key, why))
+        _ = self._in_flight.start(f"hold {key}", self._hold(key, why))
 
     async def _hold(self, key: str, why: str) -> None:
         prefix, _, object_id = key.partition(":")
-        if prefix in _TABLES:
-            await self._store.write(_hold, _TABLES[prefix], object_id, why)
+        if prefix not in _TABLES:
+            return
+        for tries_left in reversed(range(HOLD_TRIES)):
+            try:
+                await self._store.write(_hold, _TABLES[prefix], object_id, why)
+                return
+            except Unavailable:
+                if not tries_left:
+                    raise
+                await deferLater(self._reactor, HOLD_PAUSE)
 
 
 class Manager(Service):
@@ -83,7 +101,7 @@ class Manager(Service):
         alone = bool(getattr(driver, "single_host", False))
         self._registration = Registration(reactor, self._store, settings.host, alone)
         grace = settings.graceful_shutdown_timeout / 2
-        owner = Owner(self._store)
+        owner = Owner(self._store, reactor)
         self._pool = owner.pool = WorkerPool(
             reactor,
             MODULES,

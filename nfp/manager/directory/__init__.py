@@ -1,6 +1,6 @@
 """Network directories: where the manager looks up what an id means.
 
-:data:`DIRECTORIES` names them as ``[manager] directory`` does.
+Filled by requests and by ``nfp lab``; asked once the manager takes notifications that carry only ids.
 """
 
 from __future__ import annotations
